@@ -69,9 +69,27 @@ pub trait Float: Element + num_traits::Float + std::ops::AddAssign + std::ops::M
     fn c(value: f64) -> Self {
         Self::from_f64(value)
     }
+    /// The error function.
+    fn erf(self) -> Self;
+    /// The complementary error function, accurate where `erf` is near 1.
+    fn erfc(self) -> Self;
 }
-impl Float for f32 {}
-impl Float for f64 {}
+impl Float for f32 {
+    fn erf(self) -> Self {
+        libm::erff(self)
+    }
+    fn erfc(self) -> Self {
+        libm::erfcf(self)
+    }
+}
+impl Float for f64 {
+    fn erf(self) -> Self {
+        libm::erf(self)
+    }
+    fn erfc(self) -> Self {
+        libm::erfc(self)
+    }
+}
 
 /// Runs `$body` with `$T` bound to the float type of `$array` (`f32` or `f64`); integers are a dtype error.
 #[macro_export]
@@ -176,7 +194,7 @@ impl Array {
     /// # Errors
     /// When the array holds another element type.
     pub fn view<T: Element>(&self) -> Result<ndarray::ArrayViewD<'_, T>> {
-        T::unwrap(self).map(ArrayD::view).ok_or_else(|| {
+        T::unwrap(self).map(|typed| typed.view()).ok_or_else(|| {
             Error::new(ErrorKind::DType, format!("an array of {} was read as {}", self.dtype(), T::DTYPE))
         })
     }

@@ -1,7 +1,11 @@
 //! Neuropil trains convolutional networks on any GPU through wgpu.
 pub mod array;
+pub mod autodiff;
 pub mod dtype;
 pub mod error;
+pub mod graph;
+pub mod ops;
+pub mod random;
 pub mod shape;
 
 pub use array::{Array, Element, Float};

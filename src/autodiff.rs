@@ -1,0 +1,125 @@
+//! Gradients: a graph gets the nodes that compute them.
+//!
+//! Reverse mode over graph nodes. The walker goes back from a scalar, asks every operation's rule for the gradients of
+//! its inputs, sums what several consumers contribute, and undoes broadcasting. The result is ordinary nodes, so a
+//! gradient can be differentiated again. Before: [`crate::ops`] defines the rules. After: [`crate::simplify`].
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Backward, Gradient, Graph, NodeId, Value};
+
+/// Adds to `graph` the gradients of the scalar `loss` with respect to each of `wanted`.
+///
+/// Gives one value for each of `wanted`, of the same shape; zeros where the loss does not depend on it.
+///
+/// # Errors
+/// When `loss` is not a float scalar, or an operation on the way has no gradient.
+pub fn gradients(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<Vec<Value>> {
+    let ty = graph.type_of(loss).clone();
+    if ty.len() != 1 || !ty.dtype.is_float() {
+        return Err(Error::new(
+            ErrorKind::Gradient,
+            format!("gradients are taken of a float scalar, this is {ty}; reduce it first, for example with mean()"),
+        ));
+    }
+    let gradients = walk(graph, loss, wanted)?;
+    let mut results = Vec::with_capacity(wanted.len());
+    for value in wanted {
+        let ty = graph.type_of(*value).clone();
+        results.push(match gradients.get(value) {
+            Some(&gradient) => gradient,
+            None => graph.full(&ty.shape, 0.0, ty.dtype)?,
+        });
+    }
+    Ok(results)
+}
+
+/// The gradient of every value between `wanted` and `loss`.
+fn walk(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<HashMap<Value, Value>> {
+    let mut accumulated: HashMap<Value, Value> = HashMap::new();
+    let ty = graph.type_of(loss).clone();
+    let (scope, location) = (graph.scope.clone(), graph.location);
+    let seed = graph.full(&ty.shape, 1.0, ty.dtype)?;
+    accumulated.insert(loss, seed);
+    let traced = graph.len();
+    let needed = between(graph, loss, wanted);
+    let mut order: Vec<NodeId> = needed.iter().copied().collect();
+    order.sort_unstable();
+    while let Some(id) = order.pop() {
+        let outputs = graph.node(id).types.len();
+        let values = (0..outputs).map(|output| Value { node: id, output });
+        let output_gradients: Vec<Option<Value>> = values.map(|v| accumulated.get(&v).copied()).collect();
+        if output_gradients.iter().all(Option::is_none) {
+            continue;
+        }
+        let Some(op) = graph.node(id).op().cloned() else { continue };
+        graph.scope = graph.node(id).scope.clone();
+        graph.location = graph.node(id).location;
+        match op.gradient() {
+            Gradient::Zero => {}
+            Gradient::None(reason) => {
+                return Err(Error::new(ErrorKind::Gradient, format!("{} has no gradient: {reason}", op.name())));
+            }
+            Gradient::Decompose => {
+                // The smaller operations compute the same outputs again from the same inputs; the gradient goes through
+                // them. Common-subexpression elimination cannot merge the two forms, so such operations stay rare.
+                let inputs = graph.node(id).inputs.clone();
+                let first = graph.len();
+                let parts = op.decompose(graph, &inputs)?;
+                for (part, gradient) in parts.into_iter().zip(output_gradients) {
+                    if let Some(gradient) = gradient {
+                        add_to(graph, &mut accumulated, part, gradient)?;
+                    }
+                }
+                order.extend((first..graph.len()).map(NodeId));
+            }
+            Gradient::Rule(rule) => {
+                let inputs = graph.node(id).inputs.clone();
+                // Nodes of a decomposition are younger than `needed` and always count.
+                let leads_on = |v: &Value| v.node.0 >= traced || needed.contains(&v.node);
+                let wanted = inputs.iter().map(|v| graph.type_of(*v).dtype.is_float() && leads_on(v)).collect();
+                let mut backward = Backward::new(graph, id, output_gradients, wanted);
+                rule(&mut backward)?;
+                let contributions = backward.finish();
+                for (input, contribution) in inputs.into_iter().zip(contributions) {
+                    if let Some(gradient) = contribution.filter(|_| leads_on(&input)) {
+                        let shape = graph.shape(input).to_vec();
+                        let gradient = graph.sum_to(gradient, &shape)?;
+                        add_to(graph, &mut accumulated, input, gradient)?;
+                    }
+                }
+            }
+        }
+    }
+    graph.scope = scope;
+    graph.location = location;
+    Ok(accumulated)
+}
+
+fn add_to(graph: &mut Graph, accumulated: &mut HashMap<Value, Value>, value: Value, gradient: Value) -> Result<()> {
+    let total = match accumulated.get(&value) {
+        Some(&sum) => graph.add(sum, gradient)?,
+        None => gradient,
+    };
+    accumulated.insert(value, total);
+    Ok(())
+}
+
+/// The nodes between `wanted` and `loss`: those that depend on one of `wanted` and that the loss depends on.
+fn between(graph: &Graph, loss: Value, wanted: &[Value]) -> HashSet<NodeId> {
+    let mut depends: HashSet<NodeId> = wanted.iter().map(|v| v.node).collect();
+    for (id, node) in graph.nodes() {
+        if node.inputs.iter().any(|input| depends.contains(&input.node)) {
+            depends.insert(id);
+        }
+    }
+    let mut reached = HashSet::new();
+    let mut stack = vec![loss.node];
+    while let Some(id) = stack.pop() {
+        if depends.contains(&id) && reached.insert(id) {
+            stack.extend(graph.node(id).inputs.iter().map(|input| input.node));
+        }
+    }
+    reached
+}

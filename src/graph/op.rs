@@ -1,0 +1,140 @@
+//! What an operation must answer: the trait [`Op`], and the context in which its gradient rule works.
+
+use std::fmt::Debug;
+
+use super::{Graph, Lowering, NodeId, TensorType, Value};
+use crate::array::Array;
+use crate::error::{Error, ErrorKind, Result};
+
+/// An operation: a plain struct of its parameters.
+///
+/// Two operations are the same when their `Debug` texts are: `#[derive(Debug)]` prints the name and every parameter, floats
+/// so that they read back to the same bits. Common-subexpression elimination and caches rely on it.
+pub trait Op: Debug + Send + Sync + 'static {
+    /// The name, as in `conv2d` or `conv2d.grad_weight`.
+    fn name(&self) -> &'static str;
+
+    /// The type of every output.
+    ///
+    /// # Errors
+    /// When the inputs do not fit; the message starts with the name and shows the shapes.
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>>;
+
+    /// How gradients pass through.
+    fn gradient(&self) -> Gradient<'_>;
+
+    /// The outputs, by plain loops in the float type of the inputs (`f32` or `f64`): written to be read.
+    ///
+    /// # Errors
+    /// When the inputs are not what [`Op::infer`] accepts.
+    fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>>;
+
+    /// The elements at the row-major `indices` of output 0: for proofs at sizes where all would take too long.
+    ///
+    /// # Errors
+    /// As [`Op::reference`].
+    fn reference_at(&self, inputs: &[Array], indices: &[usize]) -> Result<Vec<f64>> {
+        let output = self.reference(inputs)?.swap_remove(0).to_f64_vec();
+        Ok(indices.iter().map(|&i| output[i]).collect())
+    }
+
+    /// What the scheduler and the devices need to know.
+    fn lowering(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Lowering;
+
+    /// The same outputs by smaller operations; must be given by operations that answer [`Lowering::Decompose`] or
+    /// [`Gradient::Decompose`].
+    ///
+    /// # Errors
+    /// When there is no decomposition.
+    fn decompose(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        let _ = (graph, inputs);
+        Err(Error::new(ErrorKind::Graph, format!("{}: no decomposition into smaller operations", self.name())))
+    }
+}
+
+/// A gradient rule: emits nodes that compute the gradients of the inputs.
+pub type Rule<'a> = Box<dyn Fn(&mut Backward<'_>) -> Result<()> + 'a>;
+
+/// The decision every operation makes about its gradient.
+pub enum Gradient<'a> {
+    /// Graph nodes, emitted by the rule.
+    Rule(Rule<'a>),
+    /// That of the decomposition.
+    Decompose,
+    /// Zero everywhere: comparisons, positions, random bits.
+    Zero,
+    /// There is none, and asking for it is an error with this reason.
+    None(&'static str),
+}
+
+impl<'a> Gradient<'a> {
+    /// A rule from a closure.
+    pub fn rule(rule: impl Fn(&mut Backward<'_>) -> Result<()> + 'a) -> Self {
+        Gradient::Rule(Box::new(rule))
+    }
+}
+
+/// One node on the way back: what a gradient rule sees.
+pub struct Backward<'a> {
+    /// Where the rule emits its nodes.
+    pub graph: &'a mut Graph,
+    node: NodeId,
+    gradients: Vec<Option<Value>>,
+    wanted: Vec<bool>,
+    contributions: Vec<Option<Value>>,
+}
+
+impl<'a> Backward<'a> {
+    /// The context of `node` with the gradients of its outputs and a flag an input that says whether its gradient is
+    /// wanted.
+    pub fn new(graph: &'a mut Graph, node: NodeId, gradients: Vec<Option<Value>>, wanted: Vec<bool>) -> Self {
+        let contributions = vec![None; wanted.len()];
+        Backward { graph, node, gradients, wanted, contributions }
+    }
+
+    /// Input `i` of the forward node.
+    pub fn input(&self, i: usize) -> Value {
+        self.graph.node(self.node).inputs[i]
+    }
+
+    /// Output `i` of the forward node.
+    pub fn output(&self, i: usize) -> Value {
+        Value { node: self.node, output: i }
+    }
+
+    /// The shape of input `i`.
+    pub fn input_shape(&self, i: usize) -> Vec<usize> {
+        self.graph.shape(self.input(i)).to_vec()
+    }
+
+    /// The gradient of output `i`, or `None` if nothing depends on that output.
+    pub fn gradient(&self, i: usize) -> Option<Value> {
+        self.gradients[i]
+    }
+
+    /// Whether the gradient of input `i` is wanted.
+    pub fn wants(&self, i: usize) -> bool {
+        self.wanted[i]
+    }
+
+    /// Gives the gradient of input `i`. Axes that broadcast are summed by the caller of the rule.
+    pub fn give(&mut self, i: usize, gradient: Value) {
+        self.contributions[i] = Some(gradient);
+    }
+
+    /// What was given, an entry an input.
+    pub fn finish(self) -> Vec<Option<Value>> {
+        self.contributions
+    }
+}
+
+/// Shorthand for operations: checks the number of inputs.
+///
+/// # Errors
+/// When it is not `count`.
+pub fn expect_inputs(op: &str, inputs: &[TensorType], count: usize) -> Result<()> {
+    if inputs.len() == count {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Graph, format!("{op}: takes {count} inputs, got {}", inputs.len())))
+}

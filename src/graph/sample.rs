@@ -1,0 +1,100 @@
+//! Samples: the inputs on which every operation is tested, with the error they may show and why.
+
+use std::sync::Arc;
+
+use super::Op;
+use crate::array::Array;
+use crate::error::ErrorKind;
+
+/// One test of one operation; devices, gradients and the command `check` all run it.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// What is special about it.
+    pub name: String,
+    /// The operation.
+    pub op: Arc<dyn Op>,
+    /// What it is applied to.
+    pub inputs: Vec<Array>,
+    /// How far an f32 device may be from the f64 reference.
+    pub tolerance: Tolerance,
+    /// What must happen.
+    pub expect: Expect,
+    /// Whether the gradient is compared with central differences: off where the function is not smooth.
+    pub smooth: bool,
+}
+
+/// What a sample must give.
+#[derive(Clone, Debug)]
+pub enum Expect {
+    /// What the reference computes.
+    Reference,
+    /// An error of this kind from `infer`, whose text contains these words.
+    Error(ErrorKind, &'static str),
+}
+
+/// `|device - reference| <= absolute + relative * |reference|`.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    /// Allowed anywhere.
+    pub absolute: f64,
+    /// Allowed in proportion to the reference.
+    pub relative: f64,
+    /// Why these numbers.
+    pub reason: &'static str,
+}
+
+impl Tolerance {
+    /// Bit for bit.
+    pub const EXACT: Tolerance = Tolerance { absolute: 0.0, relative: 0.0, reason: "moves or compares, never rounds" };
+
+    /// For a handful of correctly rounded operations.
+    pub const ROUNDED: Tolerance = Tolerance {
+        absolute: 1e-30,
+        relative: 4e-7,
+        reason: "a few roundings of 6e-8 each; some drivers flush denormals",
+    };
+
+    /// For sums of `count` products of factors up to 1 in magnitude: rounding errors grow like a random walk, and six
+    /// standard deviations stay far below one term, so that a missing term cannot hide.
+    pub fn sum(count: usize) -> Tolerance {
+        let absolute = 6e-8 * (4.0 + 6.0 * (count as f64).sqrt());
+        Tolerance {
+            absolute,
+            relative: 1e-6,
+            reason: "f32 sum in another order: 6 sigma of a random walk of roundings",
+        }
+    }
+}
+
+impl Sample {
+    /// A smooth sample that must give what the reference computes.
+    pub fn new(name: impl Into<String>, op: impl Op, inputs: Vec<Array>, tolerance: Tolerance) -> Self {
+        Sample { name: name.into(), op: Arc::new(op), inputs, tolerance, expect: Expect::Reference, smooth: true }
+    }
+
+    /// A sample that `infer` must refuse with these words.
+    pub fn error(
+        name: impl Into<String>,
+        op: impl Op,
+        inputs: Vec<Array>,
+        kind: ErrorKind,
+        words: &'static str,
+    ) -> Self {
+        Sample { expect: Expect::Error(kind, words), ..Sample::new(name, op, inputs, Tolerance::EXACT) }
+    }
+
+    /// Leaves out the comparison with central differences, where the function has no derivative.
+    #[must_use]
+    pub fn not_smooth(mut self) -> Self {
+        self.smooth = false;
+        self
+    }
+}
+
+impl Sample {
+    /// Test data: `f32` drawn evenly from `low..high`, the same for equal arguments.
+    pub fn uniform(shape: &[usize], low: f64, high: f64, seed: u64) -> Array {
+        let mut stream = crate::random::Stream::new(seed, "sample");
+        Array::from_fn(shape, |_| (low + (high - low) * f64::from(stream.uniform())) as f32)
+    }
+}
