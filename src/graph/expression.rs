@@ -100,6 +100,54 @@ impl Access {
         self.bounds.is_empty() && self.strides.iter().all(|&s| s == 0)
     }
 
+    /// How coordinates of an operand of shape `from` follow from those of the iteration space `to`: for each axis of the
+    /// operand its start and its steps an axis of the iteration space. `None` if the map is not of that form.
+    ///
+    /// The strides alone say it for views made by slicing, permuting and broadcasting: each axis of the iteration space
+    /// walks one axis of the operand.
+    pub fn coordinates(&self, from: &[usize], to: &[usize]) -> Option<AxisSteps> {
+        if self.offset < 0 || from.contains(&0) || to.contains(&0) {
+            return None;
+        }
+        let dense = crate::shape::strides(from);
+        let start = crate::shape::unravel(self.offset as usize, from);
+        if self.offset as usize >= from.iter().product() {
+            return None;
+        }
+        let mut steps = vec![vec![0; to.len()]; from.len()];
+        let mut last = start.clone();
+        for (axis, &extent) in to.iter().enumerate() {
+            let stride = self.strides[axis];
+            if extent == 1 || stride == 0 {
+                continue;
+            }
+            let walked = (0..from.len()).find(|&inner| {
+                let whole = dense[inner] as isize;
+                from[inner] > 1
+                    && stride > 0
+                    && stride % whole == 0
+                    && last[inner] + (stride / whole) as usize * (extent - 1) < from[inner]
+            })?;
+            let step = stride as usize / dense[walked];
+            steps[walked][axis] = step;
+            last[walked] += step * (extent - 1);
+        }
+        Some(AxisSteps { start, steps, rank: to.len() })
+    }
+
+    /// This access, of an operand over the coordinates that `steps` gives, as an access over the outer iteration space.
+    #[must_use]
+    pub fn compose(&self, steps: &AxisSteps) -> Access {
+        let mut composed = Access { offset: self.offset, strides: vec![0; steps.rank], bounds: Vec::new() };
+        for (axis, &stride) in self.strides.iter().enumerate() {
+            composed.offset += steps.start[axis] as isize * stride;
+            for (to, &step) in steps.steps[axis].iter().enumerate() {
+                composed.strides[to] += step as isize * stride;
+            }
+        }
+        composed
+    }
+
     /// The element read at `coordinates`, or `None` outside the bounds.
     pub fn element(&self, coordinates: &[usize]) -> Option<usize> {
         let inside = self.bounds.iter().all(|b| (b.begin..b.end).contains(&coordinates[b.axis]));
@@ -107,6 +155,17 @@ impl Access {
             coordinates.iter().zip(&self.strides).fold(self.offset, |sum, (&c, &stride)| sum + c as isize * stride);
         inside.then_some(element as usize)
     }
+}
+
+/// Coordinates of an operand as affine functions of the coordinates of an iteration space.
+#[derive(Clone, Debug)]
+pub struct AxisSteps {
+    /// The coordinate at the origin, an axis of the operand.
+    start: Vec<usize>,
+    /// For each axis of the operand, the step on each axis of the iteration space.
+    steps: Vec<Vec<usize>>,
+    /// Axes of the iteration space.
+    rank: usize,
 }
 
 /// One step of an expression.
@@ -191,6 +250,42 @@ impl Expression {
         let term = expression.push(Term::Load { operand, access, otherwise: None, dtype });
         expression.results.push(term);
         expression
+    }
+
+    /// The distinct operands, in order of first use. (While the scheduler fuses, operands are slot numbers.)
+    pub fn operands(&self) -> Vec<usize> {
+        let mut operands = Vec::new();
+        let mut add = |operand: usize| {
+            if !operands.contains(&operand) {
+                operands.push(operand);
+            }
+        };
+        for term in &self.terms {
+            match term {
+                Term::Load { operand, .. } => add(*operand),
+                Term::Random { key, step, .. } => {
+                    add(*key);
+                    add(*step);
+                }
+                _ => {}
+            }
+        }
+        operands
+    }
+
+    /// Whether every element is the same, so that the shape does not matter.
+    pub fn is_uniform(&self) -> bool {
+        !self.is_positional()
+            && self.terms.iter().all(|t| if let Term::Load { access, .. } = t { access.is_scalar() } else { true })
+    }
+
+    /// A uniform expression over an iteration space of `rank` axes.
+    pub fn set_rank(&mut self, rank: usize) {
+        for term in &mut self.terms {
+            if let Term::Load { access, .. } = term {
+                access.strides = vec![0; rank];
+            }
+        }
     }
 
     /// The number of function applications: 0 for a view of its operands.

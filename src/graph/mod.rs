@@ -18,7 +18,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-pub use expression::{Access, Bound, Expression, Function, Term, TermId, Wgsl};
+pub use expression::{Access, AxisSteps, Bound, Expression, Function, Term, TermId, Wgsl};
 pub use lowering::{Accumulator, Gemm, Lowering, Matrix, Opaque, Operand, Pooling, Reduce, WindowKind};
 pub use op::{Backward, Gradient, Op, Rule, expect_inputs};
 pub use sample::{Expect, Sample, Tolerance};

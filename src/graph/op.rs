@@ -41,6 +41,13 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// What the scheduler and the devices need to know.
     fn lowering(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Lowering;
 
+    /// The value of every element of the only output when every element of input `i` is `constants[i]`, if that is known:
+    /// for constant folding.
+    fn fold(&self, constants: &[f64]) -> Option<f64> {
+        let _ = constants;
+        None
+    }
+
     /// The same outputs by smaller operations; must be given by operations that answer [`Lowering::Decompose`] or
     /// [`Gradient::Decompose`].
     ///

@@ -46,6 +46,10 @@ impl Op for Constant {
         expression.results.push(term);
         Lowering::Elementwise(expression)
     }
+
+    fn fold(&self, _: &[f64]) -> Option<f64> {
+        Some(self.value)
+    }
 }
 
 /// Each element's coordinate on one axis, `u32`.

@@ -177,6 +177,11 @@ impl Op for Elementwise {
         expression.results.push(result);
         Lowering::Elementwise(expression)
     }
+
+    fn fold(&self, constants: &[f64]) -> Option<f64> {
+        let arguments: Vec<f64> = constants.iter().chain(&self.parameters).copied().collect();
+        Some((self.row.eval64)(&arguments))
+    }
 }
 
 impl Graph {

@@ -1,0 +1,58 @@
+// Functions that WGSL lacks, or whose built-ins lose NaN or accuracy.
+
+// `x != x` is false for NaN on some drivers; the bits tell.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// Not a constant expression, which could not be NaN.
+fn quiet_nan() -> f32 {
+    var bits = 0x7fc00000u;
+    return bitcast<f32>(bits);
+}
+
+// exp(x) - 1: a series where the subtraction would cancel.
+fn expm1(x: f32) -> f32 {
+    if (abs(x) < 0.25) {
+        return x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * (0.008333334 + x * 0.0013888889)))));
+    }
+    return exp(x) - 1.0;
+}
+
+// log(1 + x) for x >= 0: a series near 0, where 1 + x would round.
+fn log1p(x: f32) -> f32 {
+    if (abs(x) < 0.05) {
+        return x * (1.0 - x * (0.5 - x * (0.33333334 - x * (0.25 - x * (0.2 - x * 0.16666667)))));
+    }
+    return log(1.0 + x);
+}
+
+// tanh, accurate relative to its value everywhere.
+fn hyperbolic_tangent(x: f32) -> f32 {
+    let magnitude = abs(x);
+    if (magnitude < 0.3) {
+        let s = x * x;
+        return x * (1.0 - s * (0.33333334 - s * (0.13333334 - s * (0.053968254 - s * (0.021869488 - s * 0.008863236)))));
+    }
+    let result = 1.0 - 2.0 / (exp(2.0 * magnitude) + 1.0);
+    return select(sign(x) * result, x, is_nan(x));
+}
+
+// 1 - erf(x), with an error of 1.2e-7 relative to the result (Press et al., Numerical Recipes, `erfcc`).
+fn error_function_complement(x: f32) -> f32 {
+    let z = abs(x);
+    let t = 1.0 / (1.0 + 0.5 * z);
+    let series = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806
+        + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
+    let result = t * exp(-z * z + series);
+    return select(result, 2.0 - result, x < 0.0);
+}
+
+// erf(x): a series near 0, where 1 - erfc(x) would cancel.
+fn error_function(x: f32) -> f32 {
+    if (abs(x) < 0.5) {
+        let s = x * x;
+        return x * (1.1283792 - s * (0.37612638 - s * (0.11283791 - s * (0.026866170 - s * (0.0052239776 - s * 0.00085483272)))));
+    }
+    return 1.0 - error_function_complement(x);
+}

@@ -1,0 +1,23 @@
+// in0 = image; out0 = the largest pixel of each window, out1 = its tap. The first of equals; a NaN wins.
+
+fn compute(i: u32) {
+    let position = position_of(i / CHANNELS);
+    var best = 0.0;
+    var chosen = 0u;
+    var found = false;
+    for (var r = 0u; r < KERNEL_H; r++) {
+        for (var s = 0u; s < KERNEL_W; s++) {
+            let pixel = pixel_at(position, vec2<u32>(r, s));
+            if (pixel >= 0) {
+                let value = in0[u32(pixel) * CHANNELS + i % CHANNELS];
+                if (!found || (!is_nan(best) && (value > best || is_nan(value)))) {
+                    best = value;
+                    chosen = r * KERNEL_W + s;
+                    found = true;
+                }
+            }
+        }
+    }
+    out0[i] = best;
+    out1[i] = chosen;
+}

@@ -1,0 +1,7 @@
+// in0 = image, in1 = taps; out0 = the pixel that each window chose.
+
+fn compute(i: u32) {
+    let tap = in1[i];
+    let pixel = pixel_at(position_of(i / CHANNELS), vec2<u32>(tap / KERNEL_W, tap % KERNEL_W));
+    out0[i] = select(0.0, in0[u32(max(pixel, 0)) * CHANNELS + i % CHANNELS], pixel >= 0);
+}

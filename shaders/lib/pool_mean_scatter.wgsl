@@ -1,0 +1,17 @@
+// in0 = gradient of the positions; out0 = gradient of the image: a pixel sums its share of every window that covers it.
+//
+// Prelude: INCLUDE_PADDING.
+
+fn compute(i: u32) {
+    let pixel = pixel_of(i / CHANNELS);
+    var sum = 0.0;
+    for (var r = 0u; r < KERNEL_H; r++) {
+        for (var s = 0u; s < KERNEL_W; s++) {
+            let position = position_reading(pixel, vec2<u32>(r, s));
+            if (position >= 0) {
+                sum += in0[u32(position) * CHANNELS + i % CHANNELS] / divisor(position_of(u32(position)));
+            }
+        }
+    }
+    out0[i] = sum;
+}

@@ -1,0 +1,16 @@
+// Pooling and its gradients: one element of the result an invocation, each written once, without atomics.
+//
+// Prelude: WORKGROUP; that of lib/window.wgsl; CHANNELS; params.extents.x, the number of elements; compute(i), from
+// lib/pool_*.wgsl.
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = workgroup_index(id, count) * WORKGROUP + lane;
+    if (i < params.extents.x) {
+        compute(i);
+    }
+}

@@ -1,0 +1,20 @@
+//! Evidence that the numbers are right: what devices and gradients are judged by.
+//!
+//! [`reference`] runs a graph by the operations' plain references, in `f64` or `f32`. [`cases`] makes from every
+//! [`crate::graph::Sample`] the graphs that a device must get right: forward, gradient, and forward through views.
+//! [`mod@compare`] says how far an array is from what it should be. [`gradients`] holds the gradient rules against central
+//! differences, for the operations of the crate and for functions of users.
+//!
+//! Before: [`crate::ops`] lists the samples, [`crate::autodiff`] makes the gradients. After: the command `check` and the
+//! tests run all of it and report.
+
+pub mod cases;
+pub mod compare;
+pub mod gradients;
+mod probe;
+pub mod reference;
+
+pub use cases::{Case, Direction, Want, cases, check_error};
+pub use compare::{Comparison, compare};
+pub use gradients::{GradientError, Outcome};
+pub use reference::{Evaluation, Leaves};

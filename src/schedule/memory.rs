@@ -1,0 +1,268 @@
+//! Where every stored tensor lives.
+//!
+//! Leaves have their place in the store or in the input arena, gradients theirs at the offset of their parameter. The rest
+//! is packed by lifetime: a tensor's memory is free again after the last step that reads it. Activations are spread over a
+//! few arenas ("colours") so that what a step writes is not in a buffer that it reads, where that is possible; within an
+//! arena the largest tensors are placed first, each at the lowest offset where no tensor alive at the same time is
+//! (Pisarchyk & Lee 2020, arXiv 2001.03288). At last, elementwise steps that do the same to neighbouring tensors of the
+//! same arenas become one: an optimizer's update of all parameters.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::fuse::Fused;
+use super::order::is_stored;
+use super::{Arena, Capabilities, Origin, Place, Schedule, Slot, SlotId, Step, StoreLayout, Work, aligned};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Access, Expression, Leaf, Term, TensorType};
+
+/// Activation arenas: a chain needs two, a residual branch a third.
+const COLORS: usize = 3;
+
+pub(super) fn place(fused: Fused, store: &StoreLayout, capabilities: &Capabilities<'_>) -> Result<Schedule> {
+    let mut schedule = fused.schedule;
+    place_leaves(&mut schedule, store)?;
+    let lifetimes = lifetimes(&schedule);
+    let sizes = place_activations(&mut schedule, &lifetimes);
+    schedule.lower_bound = lower_bound(&schedule, &lifetimes);
+    for (color, words) in sizes.into_iter().enumerate() {
+        schedule.arenas.push((Arena::Activation(color), words));
+    }
+    merge_spans(&mut schedule, capabilities);
+    Ok(schedule)
+}
+
+fn place_leaves(schedule: &mut Schedule, store: &StoreLayout) -> Result<()> {
+    let mut input_words = 0;
+    let mut gradient_segments: BTreeMap<usize, usize> = BTreeMap::new();
+    for slot in &mut schedule.slots {
+        let find = |leaf: Leaf, name: &str| {
+            store.entries.get(&(leaf, name.to_owned())).copied().ok_or_else(|| {
+                Error::new(ErrorKind::Graph, format!("the store has no {leaf:?} {name:?}; add it before compiling"))
+            })
+        };
+        match &slot.origin {
+            Origin::Leaf(Leaf::Input, _) => {
+                slot.place = Place { arena: Arena::Input, offset: input_words };
+                input_words += aligned(slot.ty.len());
+            }
+            Origin::Leaf(leaf, name) => {
+                debug_assert!(is_stored(*leaf));
+                let (segment, offset) = find(*leaf, name)?;
+                slot.place = Place { arena: Arena::Store(segment), offset };
+            }
+            Origin::Gradient(name) => {
+                let (segment, offset) = find(Leaf::Parameter, name)?;
+                slot.place = Place { arena: Arena::Gradient(segment), offset };
+                gradient_segments.insert(segment, store.segments[segment]);
+            }
+            Origin::Step | Origin::Workspace => {}
+        }
+    }
+    schedule.arenas.push((Arena::Input, input_words));
+    schedule.arenas.extend(gradient_segments.into_iter().map(|(segment, words)| (Arena::Gradient(segment), words)));
+    Ok(())
+}
+
+/// First and last step that uses each activation.
+fn lifetimes(schedule: &Schedule) -> HashMap<SlotId, (usize, usize)> {
+    let mut lifetimes: HashMap<SlotId, (usize, usize)> = HashMap::new();
+    let packed = |slot: SlotId| matches!(schedule.slot(slot).origin, Origin::Step | Origin::Workspace);
+    for (i, step) in schedule.steps.iter().enumerate() {
+        for slot in step.reads.iter().chain(&step.writes).copied().chain(step.workspace).filter(|&s| packed(s)) {
+            lifetimes.entry(slot).or_insert((i, i)).1 = i;
+        }
+    }
+    for (_, slot, _) in &schedule.outputs {
+        if packed(*slot) {
+            lifetimes.entry(*slot).or_insert((0, 0)).1 = schedule.steps.len();
+        }
+    }
+    lifetimes
+}
+
+fn place_activations(schedule: &mut Schedule, lifetimes: &HashMap<SlotId, (usize, usize)>) -> [usize; COLORS] {
+    let mut color_of: HashMap<SlotId, usize> = HashMap::new();
+    let mut load = [0usize; COLORS];
+    for step in &schedule.steps {
+        let read: Vec<usize> = step.reads.iter().filter_map(|slot| color_of.get(slot).copied()).collect();
+        for slot in step.writes.iter().copied().chain(step.workspace) {
+            if lifetimes.contains_key(&slot) && !color_of.contains_key(&slot) {
+                let free = (0..COLORS).filter(|color| !read.contains(color)).min_by_key(|&color| load[color]);
+                let color = free.unwrap_or_else(|| (0..COLORS).min_by_key(|&color| load[color]).unwrap_or(0));
+                load[color] += schedule.slot(slot).ty.len();
+                color_of.insert(slot, color);
+            }
+        }
+    }
+    let mut slots: Vec<SlotId> = lifetimes.keys().copied().collect();
+    slots.sort_by_key(|&slot| (std::cmp::Reverse(schedule.slot(slot).ty.len()), slot));
+    let mut placed: [Vec<(usize, usize, (usize, usize))>; COLORS] = Default::default();
+    let mut sizes = [0; COLORS];
+    for slot in slots {
+        let color = color_of.get(&slot).copied().unwrap_or(0);
+        let life = lifetimes[&slot];
+        let words = aligned(schedule.slot(slot).ty.len().max(1));
+        // Neighbours in time, by offset: take the first gap that is wide enough.
+        let mut alive: Vec<(usize, usize)> = placed[color]
+            .iter()
+            .filter(|(_, _, other)| other.0 <= life.1 && life.0 <= other.1)
+            .map(|&(begin, end, _)| (begin, end))
+            .collect();
+        alive.sort_unstable();
+        let mut offset = 0;
+        for (begin, end) in alive {
+            if begin >= offset + words {
+                break;
+            }
+            offset = offset.max(end);
+        }
+        placed[color].push((offset, offset + words, life));
+        sizes[color] = sizes[color].max(offset + words);
+        schedule.slots[slot.0].place = Place { arena: Arena::Activation(color), offset };
+    }
+    sizes
+}
+
+fn lower_bound(schedule: &Schedule, lifetimes: &HashMap<SlotId, (usize, usize)>) -> usize {
+    (0..schedule.steps.len())
+        .map(|step| {
+            let alive = lifetimes.iter().filter(|(_, life)| life.0 <= step && step <= life.1);
+            alive.map(|(&slot, _)| aligned(schedule.slot(slot).ty.len())).sum()
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// Steps in a row that apply one expression to neighbouring tensors become one step over the whole stretch.
+fn merge_spans(schedule: &mut Schedule, capabilities: &Capabilities<'_>) {
+    let steps = std::mem::take(&mut schedule.steps);
+    let cut = schedule.cut;
+    let mut merged: Vec<Step> = Vec::with_capacity(steps.len());
+    let mut first_part = 0;
+    let mut i = 0;
+    while i < steps.len() {
+        if i == cut {
+            first_part = merged.len();
+        }
+        let limit = if i < cut { cut } else { steps.len() };
+        let alike = steps[i..limit].iter().take_while(|step| alike(schedule, &steps[i], step)).count().max(1);
+        let mut group: Vec<&Step> = steps[i..i + alike].iter().collect();
+        i += alike;
+        group.sort_by_key(|step| step.writes.first().map(|&slot| schedule.slot(slot).place));
+        let mut rest = &group[..];
+        while let Some(first) = rest.first() {
+            let mut count = 1;
+            while count < rest.len() && follows(schedule, rest[count - 1], rest[count], first, capabilities) {
+                count += 1;
+            }
+            merged.push(if count == 1 { (*first).clone() } else { span(schedule, &rest[..count]) });
+            rest = &rest[count..];
+        }
+    }
+    if cut >= steps.len() {
+        first_part = merged.len();
+    }
+    schedule.steps = merged;
+    schedule.cut = first_part;
+}
+
+/// The length, if the step is elementwise and reads every operand in order or as a scalar.
+fn flat(step: &Step) -> Option<(usize, &Expression)> {
+    let Work::Elementwise { shape, expression } = &step.work else { return None };
+    let simple = expression.terms.iter().all(|term| match term {
+        Term::Load { access, .. } => access.is_identity(shape) || access.is_scalar(),
+        Term::Random { .. } | Term::Coordinate { .. } => false,
+        _ => true,
+    });
+    let len = shape.iter().product();
+    (simple && len > 0 && !step.writes.is_empty()).then_some((len, expression))
+}
+
+/// Whether both steps do the same to different tensors (scalar operands are the same ones).
+fn alike(schedule: &Schedule, a: &Step, b: &Step) -> bool {
+    let (Some((_, first)), Some((_, second))) = (flat(a), flat(b)) else { return false };
+    if first.terms.len() != second.terms.len() || first.results != second.results || a.reads.len() != b.reads.len() {
+        return false;
+    }
+    // Only what the store and the gradients keep has neighbours that stay; activations come and go.
+    let lasting = |slot: SlotId| matches!(schedule.slot(slot).place.arena, Arena::Store(_) | Arena::Gradient(_));
+    let same_arena = |(x, y): (&SlotId, &SlotId)| {
+        lasting(*x) && schedule.slot(*x).place.arena == schedule.slot(*y).place.arena
+    };
+    a.writes.len() == b.writes.len()
+        && a.writes.iter().zip(&b.writes).all(same_arena)
+        && first.terms.iter().zip(&second.terms).all(|(x, y)| match (x, y) {
+            (Term::Load { operand: o, access: p, dtype: d, .. }, Term::Load { operand: q, access: r, dtype: e, .. }) => {
+                let (x, y) = (a.reads[*o], b.reads[*q]);
+                let (scalar, other) = (is_scalar_load(p, a), is_scalar_load(r, b));
+                o == q && d == e && scalar == other && if scalar { x == y } else { same_arena((&x, &y)) }
+            }
+            _ => x == y,
+        })
+}
+
+fn is_scalar_load(access: &Access, step: &Step) -> bool {
+    let Work::Elementwise { shape, .. } = &step.work else { return false };
+    access.is_scalar() && !access.is_identity(shape)
+}
+
+/// Whether every tensor of `next` starts where that of `previous` ends.
+fn follows(
+    schedule: &Schedule,
+    previous: &Step,
+    next: &Step,
+    first: &Step,
+    capabilities: &Capabilities<'_>,
+) -> bool {
+    let (Some((length, expression)), Some((next_length, _))) = (flat(previous), flat(next)) else { return false };
+    let start = |slot: SlotId| schedule.slot(slot).place.offset;
+    let adjacent = |(x, y): (&SlotId, &SlotId)| start(*x) + aligned(length) == start(*y);
+    let scalar = |operand: usize| {
+        expression
+            .terms
+            .iter()
+            .any(|t| matches!(t, Term::Load { operand: o, access, .. } if *o == operand && is_scalar_load(access, previous)))
+    };
+    let span = start(next.writes[0]) + next_length - start(first.writes[0]);
+    span <= capabilities.binding_words
+        && previous.writes.iter().zip(&next.writes).all(adjacent)
+        && (0..previous.reads.len())
+            .all(|i| scalar(i) || adjacent((&previous.reads[i], &next.reads[i])))
+}
+
+/// One step over the stretch from the first to the last of `steps`. The padding between two tensors is zero in all of
+/// them, and what an update makes of zeros is never read.
+fn span(schedule: &mut Schedule, steps: &[&Step]) -> Step {
+    let (first, last) = (steps[0], steps[steps.len() - 1]);
+    let (last_len, _) = flat(last).expect("only flat steps are merged");
+    let start = |schedule: &Schedule, slot: SlotId| schedule.slot(slot).place.offset;
+    let len = start(schedule, last.writes[0]) - start(schedule, first.writes[0]) + last_len;
+    let Work::Elementwise { mut expression, .. } = first.work.clone() else { unreachable!("only flat steps") };
+    let mut stretched: HashMap<SlotId, SlotId> = HashMap::new();
+    let mut stretch = |slot: SlotId, schedule: &mut Schedule| {
+        *stretched.entry(slot).or_insert_with(|| {
+            let Slot { ty, origin, place } = schedule.slot(slot).clone();
+            schedule.slots.push(Slot { ty: TensorType::new(ty.dtype, [len]), origin, place });
+            SlotId(schedule.slots.len() - 1)
+        })
+    };
+    let mut reads = first.reads.clone();
+    for term in &mut expression.terms {
+        if let Term::Load { operand, access, .. } = term {
+            if is_scalar_load(access, first) {
+                access.strides = vec![0];
+            } else {
+                reads[*operand] = stretch(first.reads[*operand], schedule);
+                *access = Access::identity(&[len]);
+            }
+        }
+    }
+    let writes = first.writes.iter().map(|&slot| stretch(slot, schedule)).collect();
+    Step {
+        label: format!("{} ×{}", first.label, steps.len()),
+        work: Work::Elementwise { shape: vec![len], expression },
+        reads,
+        writes,
+        workspace: None,
+    }
+}

@@ -1,0 +1,217 @@
+//! The order of steps: gradients before updates, updates in place, neighbours merged.
+//!
+//! Steps come from [`super::fuse`] in the graph's order. Those that nothing but an update needs, and that read a gradient,
+//! move behind the cut, so that a run can stop when all gradients are complete. A new value of a state is written over
+//! the old one where no later step reads the old one; otherwise it is copied at the end. Adjacent elementwise steps over
+//! one iteration space become one step with several results. After: [`super::memory`].
+
+use std::collections::{HashMap, HashSet};
+
+use super::fuse::Fused;
+use super::{Capabilities, Origin, SlotId, Step, Work};
+use crate::graph::{Access, Expression, Leaf, Term, TermId};
+
+pub(super) fn order(mut fused: Fused, capabilities: &Capabilities<'_>) -> Fused {
+    for (name, slot) in &fused.gradients {
+        fused.schedule.slots[slot.0].origin = Origin::Gradient(name.clone());
+    }
+    detach_leaves(&mut fused);
+    split_at_gradients(&mut fused);
+    update_in_place(&mut fused);
+    merge_neighbours(&mut fused, capabilities);
+    fused
+}
+
+/// An update whose new value is itself a leaf reads it before anything can change it.
+fn detach_leaves(fused: &mut Fused) {
+    let mut copies: HashMap<SlotId, SlotId> = HashMap::new();
+    for (_, _, value) in &mut fused.updates {
+        let slot = fused.schedule.slot(*value).clone();
+        if !matches!(slot.origin, Origin::Leaf(..)) {
+            continue;
+        }
+        let schedule = &mut fused.schedule;
+        *value = *copies.entry(*value).or_insert_with(|| {
+            schedule.slots.push(super::Slot { origin: Origin::Step, ..slot.clone() });
+            let copy = SlotId(schedule.slots.len() - 1);
+            schedule.steps.insert(0, copy_step(*value, copy, slot.ty.len(), slot.ty.dtype));
+            copy
+        });
+    }
+}
+
+fn copy_step(from: SlotId, to: SlotId, len: usize, dtype: crate::DType) -> Step {
+    let expression = Expression::load(0, Access::identity(&[len]), dtype);
+    let work = Work::Elementwise { shape: vec![len], expression };
+    Step { label: "copy".into(), work, reads: vec![from], writes: vec![to], workspace: None }
+}
+
+fn split_at_gradients(fused: &mut Fused) {
+    let steps = std::mem::take(&mut fused.schedule.steps);
+    let mut needed: HashSet<SlotId> = fused.gradients.iter().map(|(_, slot)| *slot).collect();
+    needed.extend(fused.schedule.outputs.iter().map(|(_, slot, _)| *slot));
+    let mut first = vec![false; steps.len()];
+    for (i, step) in steps.iter().enumerate().rev() {
+        if step.writes.iter().any(|slot| needed.contains(slot)) {
+            first[i] = true;
+            needed.extend(step.reads.iter().copied());
+        }
+    }
+    let mut after: HashSet<SlotId> = fused.gradients.iter().map(|(_, slot)| *slot).collect();
+    for (i, step) in steps.iter().enumerate() {
+        if step.reads.iter().any(|slot| after.contains(slot)) {
+            after.extend(step.writes.iter().copied());
+        } else {
+            first[i] = true;
+        }
+    }
+    let mut later = Vec::new();
+    for (step, first) in steps.into_iter().zip(first) {
+        if first { fused.schedule.steps.push(step) } else { later.push(step) }
+    }
+    fused.schedule.cut = fused.schedule.steps.len();
+    fused.schedule.steps.extend(later);
+}
+
+/// Lets steps write new values over old ones, and copies where they cannot.
+fn update_in_place(fused: &mut Fused) {
+    let gradients: HashSet<SlotId> = fused.gradients.iter().map(|(_, slot)| *slot).collect();
+    let mut taken: HashSet<SlotId> = HashSet::new();
+    for (leaf, name, value) in fused.updates.clone() {
+        let Some(&state) = fused.leaves.get(&(leaf, name)) else { continue };
+        let schedule = &mut fused.schedule;
+        let writer = schedule.steps.iter().position(|step| step.writes.contains(&value));
+        let in_place = writer.filter(|&writer| {
+            let later = &schedule.steps[writer + 1..];
+            !gradients.contains(&value)
+                && taken.insert(value)
+                && later.iter().all(|step| !step.reads.contains(&state))
+                && reads_in_place(&schedule.steps[writer], state, schedule.slot(state).ty.len())
+        });
+        if in_place.is_none() {
+            let ty = schedule.slot(state).ty.clone();
+            schedule.steps.push(copy_step(value, state, ty.len(), ty.dtype));
+            continue;
+        }
+        for step in &mut schedule.steps {
+            step.reads.iter_mut().chain(&mut step.writes).filter(|slot| **slot == value).for_each(|slot| *slot = state);
+        }
+        schedule.outputs.iter_mut().filter(|(_, slot, _)| *slot == value).for_each(|(_, slot, _)| *slot = state);
+        fused.updates.iter_mut().filter(|(_, _, slot)| *slot == value).for_each(|(_, _, slot)| *slot = state);
+    }
+}
+
+/// Whether the step reads `slot`, if at all, at the index that it computes.
+fn reads_in_place(step: &Step, slot: SlotId, len: usize) -> bool {
+    let Some(operand) = step.reads.iter().position(|&read| read == slot) else { return true };
+    match &step.work {
+        Work::Elementwise { shape, expression } => {
+            shape.iter().product::<usize>() == len && loads_in_place(expression, operand, shape)
+        }
+        _ => false,
+    }
+}
+
+fn loads_in_place(expression: &Expression, operand: usize, shape: &[usize]) -> bool {
+    expression.terms.iter().all(|term| match term {
+        Term::Load { operand: o, access, .. } => *o != operand || access.is_identity(shape),
+        Term::Random { key, step, .. } => *key != operand && *step != operand,
+        _ => true,
+    })
+}
+
+fn merge_neighbours(fused: &mut Fused, capabilities: &Capabilities<'_>) {
+    let mut merged: Vec<Step> = Vec::new();
+    let mut cut = fused.schedule.cut;
+    for (i, step) in std::mem::take(&mut fused.schedule.steps).into_iter().enumerate() {
+        let joined = match merged.last() {
+            // Never across the cut.
+            Some(last) if i != fused.schedule.cut => join(last, &step, capabilities.operands),
+            _ => None,
+        };
+        match joined {
+            Some(joined) => {
+                *merged.last_mut().expect("there is a last step") = joined;
+                if i < fused.schedule.cut {
+                    cut -= 1;
+                }
+            }
+            None => merged.push(step),
+        }
+    }
+    fused.schedule.steps = merged;
+    fused.schedule.cut = cut;
+}
+
+/// Two elementwise steps over one iteration space as one step.
+fn join(a: &Step, b: &Step, limit: usize) -> Option<Step> {
+    let (Work::Elementwise { shape, expression: first }, Work::Elementwise { shape: other, expression: second }) =
+        (&a.work, &b.work)
+    else {
+        return None;
+    };
+    let related = b.reads.iter().any(|slot| a.reads.contains(slot) || a.writes.contains(slot));
+    let small = shape.iter().product::<usize>() <= super::ALIGNMENT;
+    if shape != other || !(related || small) || a.writes.iter().any(|slot| b.writes.contains(slot)) {
+        return None;
+    }
+    let in_place = |step: &Step, expression: &Expression, slot: SlotId| {
+        step.reads.iter().position(|&r| r == slot).is_none_or(|operand| loads_in_place(expression, operand, shape))
+    };
+    let conflict = a.writes.iter().any(|&slot| !in_place(b, second, slot))
+        || b.writes.iter().any(|&slot| !in_place(a, first, slot));
+    if conflict {
+        return None;
+    }
+    let mut expression = first.clone();
+    let mut reads = a.reads.clone();
+    let mut terms: Vec<TermId> = Vec::with_capacity(second.terms.len());
+    let operand = |reads: &mut Vec<SlotId>, slot: SlotId| {
+        reads.iter().position(|&r| r == slot).unwrap_or_else(|| {
+            reads.push(slot);
+            reads.len() - 1
+        })
+    };
+    for term in &second.terms {
+        let id = match term {
+            Term::Load { operand: o, access, otherwise, dtype } => {
+                let slot = b.reads[*o];
+                // What the first step has just computed is not read back.
+                if let Some(result) = a.writes.iter().position(|&write| write == slot) {
+                    first.results[result]
+                } else {
+                    let operand = operand(&mut reads, slot);
+                    let otherwise = otherwise.map(|t| terms[t]);
+                    expression.push(Term::Load { operand, access: access.clone(), otherwise, dtype: *dtype })
+                }
+            }
+            Term::Random { key, step, stream } => {
+                let (key, step) = (operand(&mut reads, b.reads[*key]), operand(&mut reads, b.reads[*step]));
+                expression.push(Term::Random { key, step, stream: *stream })
+            }
+            Term::Apply { function, arguments, dtype } => {
+                let arguments = arguments.iter().map(|&t| terms[t]).collect();
+                expression.push(Term::Apply { function, arguments, dtype: *dtype })
+            }
+            Term::Scalar { .. } | Term::Coordinate { .. } => expression.push(term.clone()),
+        };
+        terms.push(id);
+    }
+    expression.results.extend(second.results.iter().map(|&t| terms[t]));
+    let writes: Vec<SlotId> = a.writes.iter().chain(&b.writes).copied().collect();
+    let buffers = reads.iter().chain(writes.iter().filter(|slot| !reads.contains(slot))).count();
+    let label = if b.label == a.label { a.label.clone() } else { format!("{}, {}", a.label, b.label) };
+    let label = if label.len() > 80 { a.label.clone() } else { label };
+    (buffers <= limit).then(|| Step {
+        label,
+        work: Work::Elementwise { shape: shape.clone(), expression },
+        reads,
+        writes,
+        workspace: None,
+    })
+}
+
+/// Whether a leaf is kept by the store.
+pub(super) fn is_stored(leaf: Leaf) -> bool {
+    matches!(leaf, Leaf::Parameter | Leaf::State)
+}
