@@ -1,6 +1,6 @@
-// One element of the iteration space an invocation.
+// One element of the result an invocation: elementwise expressions and pooling.
 //
-// Prelude: WORKGROUP; params.extents.x, the number of elements; compute(i), which loads, evaluates and stores element i.
+// Prelude: WORKGROUP; params.extents.x, the number of elements; compute(i), which computes and stores element i.
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

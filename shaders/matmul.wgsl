@@ -60,7 +60,7 @@ fn main(
             for (var block = lane; block < ROWS / 4u * (DEPTH / 4u); block += WORKGROUP) {
                 let depth = block % (DEPTH / 4u) * 4u;
                 let row = block / (DEPTH / 4u);
-                let values = a_block(first_row + row * 4u, k + depth, group, end);
+                var values = a_block(first_row + row * 4u, k + depth, group, end);
                 for (var i = 0u; i < 4u; i++) {
                     tile_a[(depth + i) * (ROWS / 4u) + row] = values[i];
                 }
@@ -68,7 +68,7 @@ fn main(
             for (var block = lane; block < COLUMNS / 4u * (DEPTH / 4u); block += WORKGROUP) {
                 let column = block % (COLUMNS / 4u);
                 let depth = block / (COLUMNS / 4u) * 4u;
-                let values = b_block(k + depth, first_column + column * 4u, group, end);
+                var values = b_block(k + depth, first_column + column * 4u, group, end);
                 for (var i = 0u; i < 4u; i++) {
                     tile_b[(depth + i) * (COLUMNS / 4u) + column] = values[i];
                 }
@@ -98,7 +98,7 @@ fn main(
                 a[i] = a_block(first_row + (y + i * LANES_DOWN) * 4u, k, group, end);
             }
             for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-                let b = b_block(k, first_column + (x + j * LANES_ACROSS) * 4u, group, end);
+                var b = b_block(k, first_column + (x + j * LANES_ACROSS) * 4u, group, end);
                 for (var i = 0u; i < ROW_BLOCKS; i++) {
                     for (var r = 0u; r < 4u; r++) {
                         let sum = (i * 4u + r) * COLUMN_BLOCKS + j;

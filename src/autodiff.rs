@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Backward, Gradient, Graph, NodeId, Value};
 
 /// Adds to `graph` the gradients of the scalar `loss` with respect to each of `wanted`.
@@ -54,6 +54,13 @@ fn walk(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<HashMap<Valu
             continue;
         }
         let Some(op) = graph.node(id).op().cloned() else { continue };
+        let inputs = graph.node(id).inputs.clone();
+        // Nodes of a decomposition are younger than `needed` and always count.
+        let leads_on = |v: &Value| v.node.0 >= traced || needed.contains(&v.node);
+        let wanted: Vec<bool> = inputs.iter().map(|v| graph.type_of(*v).dtype.is_float() && leads_on(v)).collect();
+        if !wanted.contains(&true) {
+            continue;
+        }
         graph.scope = graph.node(id).scope.clone();
         graph.location = graph.node(id).location;
         match op.gradient() {
@@ -64,7 +71,6 @@ fn walk(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<HashMap<Valu
             Gradient::Decompose => {
                 // The smaller operations compute the same outputs again from the same inputs; the gradient goes through
                 // them. Common-subexpression elimination cannot merge the two forms, so such operations stay rare.
-                let inputs = graph.node(id).inputs.clone();
                 let first = graph.len();
                 let parts = op.decompose(graph, &inputs)?;
                 for (part, gradient) in parts.into_iter().zip(output_gradients) {
@@ -75,17 +81,14 @@ fn walk(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<HashMap<Valu
                 order.extend((first..graph.len()).map(NodeId));
             }
             Gradient::Rule(rule) => {
-                let inputs = graph.node(id).inputs.clone();
-                // Nodes of a decomposition are younger than `needed` and always count.
-                let leads_on = |v: &Value| v.node.0 >= traced || needed.contains(&v.node);
-                let wanted = inputs.iter().map(|v| graph.type_of(*v).dtype.is_float() && leads_on(v)).collect();
-                let mut backward = Backward::new(graph, id, output_gradients, wanted);
+                let mut backward = Backward::new(graph, id, output_gradients, wanted.clone());
                 rule(&mut backward)?;
                 let contributions = backward.finish();
-                for (input, contribution) in inputs.into_iter().zip(contributions) {
-                    if let Some(gradient) = contribution.filter(|_| leads_on(&input)) {
+                for ((input, contribution), wanted) in inputs.into_iter().zip(contributions).zip(wanted) {
+                    if let Some(gradient) = contribution.filter(|_| wanted) {
                         let shape = graph.shape(input).to_vec();
-                        let gradient = graph.sum_to(gradient, &shape)?;
+                        let gradient = graph.sum_to(gradient, &shape);
+                        let gradient = gradient.context(|| format!("the gradient rule of {}", op.name()))?;
                         add_to(graph, &mut accumulated, input, gradient)?;
                     }
                 }
@@ -106,11 +109,12 @@ fn add_to(graph: &mut Graph, accumulated: &mut HashMap<Value, Value>, value: Val
     Ok(())
 }
 
-/// The nodes between `wanted` and `loss`: those that depend on one of `wanted` and that the loss depends on.
+/// The nodes between `wanted` and `loss`: those that depend on one of `wanted` through floats and that the loss depends on.
 fn between(graph: &Graph, loss: Value, wanted: &[Value]) -> HashSet<NodeId> {
     let mut depends: HashSet<NodeId> = wanted.iter().map(|v| v.node).collect();
     for (id, node) in graph.nodes() {
-        if node.inputs.iter().any(|input| depends.contains(&input.node)) {
+        let carries = |v: &Value| depends.contains(&v.node) && graph.type_of(*v).dtype.is_float();
+        if node.inputs.iter().any(carries) {
             depends.insert(id);
         }
     }

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Unsupported,
     /// A device that is absent, was lost, or reported an error.
     Device,
+    /// A shader that does not compile.
+    Shader,
     /// A model that does not fit the device's memory or limits.
     Memory,
     /// A file that could not be read or written.

@@ -146,6 +146,7 @@ fn only_float_scalars_have_gradients() {
 enum Identity {
     WithoutGradient,
     ByDecomposition,
+    OfShape(Vec<usize>),
 }
 
 impl Op for Identity {
@@ -159,6 +160,11 @@ impl Op for Identity {
         match self {
             Identity::WithoutGradient => Gradient::None("it was written for this test"),
             Identity::ByDecomposition => Gradient::Decompose,
+            Identity::OfShape(shape) => Gradient::rule(|cx| {
+                let gradient = cx.graph.full(shape, 1.0, DType::F32)?;
+                cx.give(0, gradient);
+                Ok(())
+            }),
         }
     }
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
@@ -200,5 +206,17 @@ fn gradients_pass_through_a_decomposition() {
     for outcome in [check::function(&x, build).unwrap(), check::second_order_function(&x, build).unwrap()] {
         outcome.verdict().unwrap();
         assert!(matches!(outcome, check::Outcome::Checked(errors) if errors.len() == 1));
+    }
+}
+
+#[test]
+fn a_rule_that_gives_the_wrong_shape_is_named() {
+    for shape in [vec![], vec![3], vec![2, 1]] {
+        let mut trace = Trace::default();
+        let x = trace.input(&[2], &[1.0, 2.0]);
+        let identity = trace.graph.emit(Identity::OfShape(shape), &[x]).unwrap();
+        let loss = trace.total(identity);
+        let error = gradients(&mut trace.graph, loss, &[x]).unwrap_err().to_string();
+        assert!(error.contains("the gradient rule of identity: sum_to: "), "{error}");
     }
 }

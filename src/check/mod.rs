@@ -1,6 +1,6 @@
 //! Evidence that the numbers are right: what devices and gradients are judged by.
 //!
-//! [`reference`] runs a graph by the operations' plain references, in `f64` or `f32`. [`cases`] makes from every
+//! [`mod@reference`] runs a graph by the operations' plain references, in `f64` or `f32`. [`mod@cases`] makes from every
 //! [`crate::graph::Sample`] the graphs that a device must get right: forward, gradient, and forward through views.
 //! [`mod@compare`] says how far an array is from what it should be. [`gradients`] holds the gradient rules against central
 //! differences, for the operations of the crate and for functions of users.
@@ -11,6 +11,7 @@
 pub mod cases;
 pub mod compare;
 pub mod gradients;
+pub mod parity;
 mod probe;
 pub mod reference;
 

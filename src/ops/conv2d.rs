@@ -475,22 +475,21 @@ impl Case {
         let weight_shape = [outputs, window.kernel_size[0], window.kernel_size[1], channels / groups];
         let weight = Sample::uniform(&weight_shape, -1.0, 1.0, 32);
         let g = Sample::uniform(&[batch, rows, columns, outputs], -1.0, 1.0, 33);
-        let tolerance = |count| Tolerance::sum(count);
         let taps = window.taps();
         [
             Sample::new(
                 name,
                 Conv2d { window, groups },
                 vec![x.clone(), weight.clone()],
-                tolerance(taps * channels / groups),
+                Tolerance::sum(taps * channels / groups),
             ),
             Sample::new(
                 name,
                 Conv2dGradInput { window, groups, image: [height, width] },
                 vec![g.clone(), weight],
-                tolerance(taps * outputs / groups),
+                Tolerance::sum(taps * outputs / groups),
             ),
-            Sample::new(name, Conv2dGradWeight { window, groups }, vec![g, x], tolerance(batch * rows * columns)),
+            Sample::new(name, Conv2dGradWeight { window, groups }, vec![g, x], Tolerance::sum(batch * rows * columns)),
         ]
     }
 }

@@ -495,11 +495,13 @@ pub fn samples() -> Vec<Sample> {
         -infinity, -infinity, 1.0, infinity, -infinity, -5.0f32,
     ];
     let special = Array::new(&[1, 4, 6, 1], special).expect("24 elements");
-    for window in [window(2, 2).stride(2), window(3, 3).stride(2).padding(1)] {
+    for (name, window) in [("", window(2, 2).stride(2)), (", overlapping", window(3, 3).stride(2).padding(1))] {
+        let named = |what: &str| format!("{what}{name}");
+        let equal = Array::full(&[1, 5, 4, 2], 0.5f32);
         let not_smooth = |samples: [Sample; 3]| samples.map(Sample::not_smooth);
-        samples.extend(not_smooth(max_samples("ties, NaN and infinity", special.clone(), window)));
-        samples.extend(not_smooth(max_samples("all equal", Array::full(&[1, 5, 4, 2], 0.5f32), window)));
-        samples.extend(max_samples("below the padding", negative.clone(), window));
+        samples.extend(not_smooth(max_samples(&named("ties, NaN and infinity"), special.clone(), window)));
+        samples.extend(not_smooth(max_samples(&named("all equal"), equal, window)));
+        samples.extend(max_samples(&named("below the padding"), negative.clone(), window));
     }
 
     fn error(name: &str, op: impl Op, inputs: Vec<Array>, words: &'static str) -> Sample {

@@ -209,6 +209,9 @@ impl Graph {
         if from == shape {
             return Ok(x);
         }
+        if crate::shape::broadcast("sum_to", &[&from, shape])? != from {
+            return Err(Error::shape("sum_to", format_args!("{shape:?} does not stretch to {from:?}")));
+        }
         let lead = from.len() - shape.len();
         let stretched = |axis: &usize| *axis < lead || (shape[axis - lead] == 1 && from[*axis] != 1);
         let axes: Vec<usize> = (0..from.len()).filter(stretched).collect();

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::fuse::Fused;
 use super::order::is_stored;
-use super::{Arena, Capabilities, Origin, Place, Schedule, Slot, SlotId, Step, StoreLayout, Work, aligned};
+use super::{ALIGNMENT, Arena, Capabilities, Origin, Place, Schedule, Slot, SlotId, Step, StoreLayout, Work, aligned};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Access, Expression, Leaf, Term, TensorType};
 
@@ -22,7 +22,8 @@ pub(super) fn place(fused: Fused, store: &StoreLayout, capabilities: &Capabiliti
     let mut schedule = fused.schedule;
     place_leaves(&mut schedule, store)?;
     let lifetimes = lifetimes(&schedule);
-    let sizes = place_activations(&mut schedule, &lifetimes);
+    let guard = if capabilities.guards { ALIGNMENT } else { 0 };
+    let sizes = place_activations(&mut schedule, &lifetimes, guard);
     schedule.lower_bound = lower_bound(&schedule, &lifetimes);
     for (color, words) in sizes.into_iter().enumerate() {
         schedule.arenas.push((Arena::Activation(color), words));
@@ -80,7 +81,11 @@ fn lifetimes(schedule: &Schedule) -> HashMap<SlotId, (usize, usize)> {
     lifetimes
 }
 
-fn place_activations(schedule: &mut Schedule, lifetimes: &HashMap<SlotId, (usize, usize)>) -> [usize; COLORS] {
+fn place_activations(
+    schedule: &mut Schedule,
+    lifetimes: &HashMap<SlotId, (usize, usize)>,
+    guard: usize,
+) -> [usize; COLORS] {
     let mut color_of: HashMap<SlotId, usize> = HashMap::new();
     let mut load = [0usize; COLORS];
     for step in &schedule.steps {
@@ -101,7 +106,7 @@ fn place_activations(schedule: &mut Schedule, lifetimes: &HashMap<SlotId, (usize
     for slot in slots {
         let color = color_of.get(&slot).copied().unwrap_or(0);
         let life = lifetimes[&slot];
-        let words = aligned(schedule.slot(slot).ty.len().max(1));
+        let words = aligned(schedule.slot(slot).ty.len().max(1)) + guard;
         // Neighbours in time, by offset: take the first gap that is wide enough.
         let mut alive: Vec<(usize, usize)> = placed[color]
             .iter()

@@ -156,6 +156,8 @@ pub struct Capabilities<'a> {
     pub binding_words: usize,
     /// Words of scratch memory for a step.
     pub workspace: &'a dyn Fn(&Work) -> usize,
+    /// Leave [`ALIGNMENT`] unused words after every activation, so that tests can see writes out of bounds.
+    pub guards: bool,
 }
 
 /// Schedules `graph`.

@@ -2,7 +2,7 @@
 //!
 //! A row ([`Row`]) has a name, the function in Rust (one generic text for `f32` and `f64`: the reference and the CPU
 //! device), the function in WGSL, the gradient rule and the points on which it is tested. A new activation is one row in
-//! [`table`], and nothing else. Operands broadcast by NumPy's rule; the walker of [`crate::autodiff`] undoes broadcasting,
+//! `table.rs`, and nothing else. Operands broadcast by NumPy's rule; the walker of [`crate::autodiff`] undoes broadcasting,
 //! so rules ignore it. Constants of a row (a slope, limits) are trailing arguments of its function.
 
 mod functions;
@@ -38,6 +38,9 @@ pub enum Signature {
     Cast(DType),
 }
 
+/// The gradient rule of a row: gets the parameters and the gradient of the result.
+pub type Rule = fn(&mut Backward<'_>, &[f64], Value) -> Result<()>;
+
 /// One elementwise operation.
 pub struct Row {
     /// Name, WGSL and CPU form.
@@ -51,7 +54,7 @@ pub struct Row {
     /// The same on `f32`.
     pub eval32: fn(&[f32]) -> f32,
     /// Gives the gradients of the inputs, or `None` where they are zero everywhere.
-    pub gradient: Option<fn(&mut Backward<'_>, &[f64], Value) -> Result<()>>,
+    pub gradient: Option<Rule>,
     /// Where it is tested.
     pub samples: Points,
 }

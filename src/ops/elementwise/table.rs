@@ -4,12 +4,11 @@
 //! for the helpers `is_nan`, `erf`, `erfc`, `expm1` and `log1p` they use.
 
 use super::functions::{cast_function, compare_function, float_function, number_function, select_function};
-use super::{Points, Row, Signature, unknown};
+use super::{Points, Row, Rule, Signature, unknown};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Backward, Function, Tolerance, Value, Wgsl};
 
-type Rule = fn(&mut Backward<'_>, &[f64], Value) -> Result<()>;
 type Forms = (fn(DType, &[&[u32]], &mut [u32]), fn(&[f64]) -> f64, fn(&[f32]) -> f32);
 
 /// Tolerance of drivers' `exp`: WGSL allows 3 + 2·|x| ulp.

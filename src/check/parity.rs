@@ -1,0 +1,122 @@
+//! Parity: every sample of every operation on a device, against the `f64` reference.
+//!
+//! Each [`Case`] is compiled as a program of its own and run twice: the results must be within the tolerance and, between
+//! the two runs, equal bit for bit. On a device with guards, nothing outside of the tensors may change. Samples that must
+//! be refused are checked too. [`run`] is what the command `check` and the tests call.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Comparison, cases, check_error, compare};
+use crate::array::Array;
+use crate::device::Device;
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Expect, Op, Sample};
+use crate::ops::REGISTRY;
+use crate::program::Program;
+use crate::store::Store;
+
+/// What one case gave.
+#[derive(Debug)]
+pub struct Finding {
+    /// The family's name: the file of the operation.
+    pub family: &'static str,
+    /// The operation's name.
+    pub op: String,
+    /// The sample and direction: `broadcast row, gradient`.
+    pub case: String,
+    /// The worst error in units of what is allowed; 0 for a sample that was refused as it must be.
+    pub worst: f64,
+    /// What is wrong, if anything.
+    pub failure: Option<Error>,
+}
+
+/// The findings of one operation, summed up.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Cases run.
+    pub cases: usize,
+    /// Cases that failed.
+    pub failed: usize,
+    /// The worst error in units of what is allowed.
+    pub worst: f64,
+    /// The case that shows it.
+    pub worst_case: String,
+}
+
+/// Runs all cases of all operations whose family or name contains `filter` on `device`; calls `report` with every finding.
+///
+/// # Errors
+/// When the device is lost. What a case shows is reported, not returned.
+pub fn run(device: &Device, filter: Option<&str>, mut report: impl FnMut(&Finding)) -> Result<BTreeMap<String, Summary>> {
+    let mut summaries: BTreeMap<String, Summary> = BTreeMap::new();
+    for family in REGISTRY {
+        for sample in (family.samples)() {
+            let op = op_name(&*sample.op);
+            if filter.is_some_and(|filter| !op.contains(filter) && !family.name.contains(filter)) {
+                continue;
+            }
+            for (case, outcome) in findings(device, &sample) {
+                let (worst, failure) = match outcome {
+                    Ok(worst) => (worst, None),
+                    Err(error) if error.kind() == ErrorKind::Device => return Err(error),
+                    Err(error) => (f64::INFINITY, Some(error)),
+                };
+                let finding = Finding { family: family.name, op: op.clone(), case, worst, failure };
+                report(&finding);
+                let summary = summaries.entry(op.clone()).or_default();
+                summary.cases += 1;
+                summary.failed += usize::from(finding.failure.is_some());
+                if worst > summary.worst || summary.worst_case.is_empty() {
+                    summary.worst = worst;
+                    summary.worst_case = finding.case;
+                }
+            }
+        }
+    }
+    Ok(summaries)
+}
+
+fn op_name(op: &dyn Op) -> String {
+    op.name().to_owned()
+}
+
+/// The name of every case of a sample, with its worst error or what is wrong.
+fn findings(device: &Device, sample: &Sample) -> Vec<(String, Result<f64>)> {
+    if matches!(sample.expect, Expect::Error(..)) {
+        return vec![(format!("{}, refused", sample.name), check_error(sample).map(|()| 0.0))];
+    }
+    match cases(sample) {
+        Ok(cases) => {
+            let name = |case: &Case| format!("{}, {}", case.name, case.direction);
+            cases.iter().map(|case| (name(case), check_case(device, case))).collect()
+        }
+        Err(error) => vec![(format!("{}, reference", sample.name), Err(error))],
+    }
+}
+
+/// Runs one case on a device; gives the worst error in units of what is allowed.
+///
+/// # Errors
+/// [`ErrorKind::Parity`] when a result is wrong, or differs between two runs.
+pub fn check_case(device: &Device, case: &Case) -> Result<f64> {
+    let store = Store::new(device, 0);
+    let program = Program::from_graph(&case.name, &store, &case.graph)?;
+    let inputs: Vec<(&str, &Array)> = case.leaves.iter().map(|(name, array)| (name.as_str(), array)).collect();
+    let inputs: Vec<(&str, &Array)> = inputs.into_iter().filter(|(name, _)| program.takes(name)).collect();
+    let first = program.call(&inputs)?;
+    let second = program.call(&inputs)?;
+    if device.options().guards {
+        program.check_guards()?;
+    }
+    let mut worst: f64 = 0.0;
+    for want in &case.wants {
+        let (got, again) = (&first[&want.name], &second[&want.name]);
+        let comparison: Comparison = compare(&want.name, got, &want.array, want.tolerance)?;
+        comparison.verdict()?;
+        worst = worst.max(comparison.worst);
+        if got.to_words() != again.to_words() {
+            return Err(Error::new(ErrorKind::Parity, format!("{}: two runs differ in their bits", want.name)));
+        }
+    }
+    Ok(worst)
+}

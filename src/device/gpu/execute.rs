@@ -1,0 +1,230 @@
+//! Dispatches made runnable once, and recorded every run: one encoder, one pass, one submit.
+//!
+//! Pipelines are cached on the device by their text, so programs and batch sizes share them; bind groups and the uniform
+//! belong to the executable. A run creates neither pipelines, nor buffers, nor bind groups.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Buffer, Dispatch, Gpu, lower};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schedule::{ALIGNMENT, Arena, Schedule};
+
+/// A schedule, ready to run on a GPU.
+pub struct Executable {
+    dispatches: Vec<Recorded>,
+    /// The first dispatch of every step, and the number of all.
+    starts: Vec<usize>,
+}
+
+struct Recorded {
+    pipeline: Arc<wgpu::ComputePipeline>,
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 2],
+}
+
+impl Executable {
+    /// Makes pipelines and bind groups for `schedule` over `buffers`.
+    ///
+    /// # Errors
+    /// When a slot is larger than the adapter can bind, or a shader does not compile (it is named).
+    pub async fn new(gpu: &Gpu, schedule: &Schedule, buffers: &BTreeMap<Arena, Buffer>) -> Result<Self> {
+        let mut dispatches: Vec<Dispatch> = Vec::new();
+        let mut starts = Vec::with_capacity(schedule.steps.len() + 1);
+        for step in &schedule.steps {
+            starts.push(dispatches.len());
+            dispatches.extend(lower(schedule, step, &gpu.kernel_limits));
+        }
+        starts.push(dispatches.len());
+        check_limits(gpu, schedule, &dispatches)?;
+
+        let stride = ALIGNMENT * 4;
+        let places: Vec<usize> = dispatches
+            .iter()
+            .scan(0, |offset, dispatch| {
+                let place = *offset;
+                *offset += (dispatch.params.len() * 4).next_multiple_of(stride);
+                Some(place)
+            })
+            .collect();
+        let mut bytes = vec![0u8; places.last().map_or(0, |last| last + 4096).next_multiple_of(stride)];
+        for (dispatch, &place) in dispatches.iter().zip(&places) {
+            let params: &[u8] = bytemuck::cast_slice(&dispatch.params);
+            bytes.resize(bytes.len().max((place + params.len()).next_multiple_of(stride)), 0);
+            bytes[place..place + params.len()].copy_from_slice(params);
+        }
+        let uniforms = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("params"),
+            size: bytes.len().max(stride) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        gpu.counts.buffers.fetch_add(1, Ordering::Relaxed);
+        gpu.queue.write_buffer(&uniforms, 0, &bytes);
+
+        let mut recorded = Vec::with_capacity(dispatches.len());
+        for (dispatch, place) in dispatches.iter().zip(places) {
+            let pipeline = gpu.pipeline(dispatch).await?;
+            let bind_group = bind(gpu, schedule, buffers, dispatch, &uniforms, place)?;
+            let most = gpu.kernel_limits.workgroups;
+            let across = (dispatch.workgroups as u32).min(most);
+            let down = dispatch.workgroups.div_ceil(across.max(1) as usize) as u32;
+            recorded.push(Recorded { pipeline, bind_group, workgroups: [across, down] });
+        }
+        gpu.check()?;
+        Ok(Executable { dispatches: recorded, starts })
+    }
+
+    /// Records and submits the steps of `range`; does not wait.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn run(&self, gpu: &Gpu, range: Range<usize>) -> Result<()> {
+        gpu.check()?;
+        let dispatches = &self.dispatches[self.starts[range.start]..self.starts[range.end]];
+        if dispatches.is_empty() {
+            return Ok(());
+        }
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for dispatch in dispatches {
+                pass.set_pipeline(&dispatch.pipeline);
+                pass.set_bind_group(0, &dispatch.bind_group, &[]);
+                pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
+            }
+        }
+        gpu.queue.submit([encoder.finish()]);
+        gpu.counts.submits.fetch_add(1, Ordering::Relaxed);
+        gpu.counts.dispatches.fetch_add(dispatches.len() as u64, Ordering::Relaxed);
+        gpu.check()
+    }
+}
+
+fn check_limits(gpu: &Gpu, schedule: &Schedule, dispatches: &[Dispatch]) -> Result<()> {
+    let most = gpu.limits.max_storage_buffer_binding_size as u64;
+    for bound in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
+        let ty = &schedule.slot(bound.slot).ty;
+        let bytes = ty.len() as u64 * 4;
+        if bytes > most {
+            let fits = ty.shape.first().map_or(0, |&batch| batch as u64 * most / bytes);
+            return Err(Error::new(
+                ErrorKind::Memory,
+                format!(
+                    "a tensor {ty} of {bytes} bytes is more than {} can bind ({most} bytes); a batch of at most {fits} fits",
+                    gpu.info.name
+                ),
+            ));
+        }
+    }
+    let limit = gpu.kernel_limits.workgroups as usize;
+    match dispatches.iter().find(|dispatch| dispatch.workgroups.div_ceil(limit) > limit) {
+        Some(dispatch) => Err(Error::new(
+            ErrorKind::Memory,
+            format!("{}: {} workgroups are more than the adapter can dispatch", dispatch.label, dispatch.workgroups),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn bind(
+    gpu: &Gpu,
+    schedule: &Schedule,
+    buffers: &BTreeMap<Arena, Buffer>,
+    dispatch: &Dispatch,
+    uniforms: &wgpu::Buffer,
+    place: usize,
+) -> Result<wgpu::BindGroup> {
+    let flags: Vec<bool> = dispatch.bindings.iter().map(|b| b.writable).collect();
+    let layout = gpu.layout(&flags);
+    let size = |bytes: usize| std::num::NonZeroU64::new(bytes as u64);
+    let params = wgpu::BufferBinding { buffer: uniforms, offset: place as u64, size: size(dispatch.params.len() * 4) };
+    let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) }];
+    for (i, bound) in dispatch.bindings.iter().enumerate() {
+        let (arena, range) = schedule.range(bound.slot);
+        let buffer = buffers.get(&arena).ok_or_else(|| {
+            Error::new(ErrorKind::Graph, format!("{}: the arena {arena} has no buffer", dispatch.label))
+        })?;
+        // Whole vectors; with guards, the guard words too, so that a stray write is not cut off but seen.
+        let extra = if gpu.options.guards && matches!(arena, Arena::Activation(_)) { ALIGNMENT } else { 0 };
+        let words = (range.len().max(1).next_multiple_of(4) + extra).min(buffer.words.max(ALIGNMENT) - range.start);
+        let binding = wgpu::BufferBinding {
+            buffer: &buffer.buffer,
+            offset: (range.start * 4) as u64,
+            size: size(words * 4),
+        };
+        entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource: wgpu::BindingResource::Buffer(binding) });
+    }
+    gpu.counts.bind_groups.fetch_add(1, Ordering::Relaxed);
+    let descriptor = wgpu::BindGroupDescriptor { label: Some(&dispatch.label), layout: &layout, entries: &entries };
+    Ok(gpu.device.create_bind_group(&descriptor))
+}
+
+impl Gpu {
+    /// The pipeline for this text and these bindings, compiled if it is new.
+    async fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<wgpu::ComputePipeline>> {
+        let flags: Vec<bool> = dispatch.bindings.iter().map(|b| b.writable).collect();
+        let key = (dispatch.text.clone(), flags);
+        let lock = |map: &'_ std::sync::Mutex<HashMap<_, Arc<wgpu::ComputePipeline>>>| {
+            map.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned()
+        };
+        if let Some(known) = lock(&self.pipelines) {
+            return Ok(known);
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let source = wgpu::ShaderSource::Wgsl(dispatch.text.as_str().into());
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&dispatch.label), source };
+        let module = if self.options.checked {
+            self.device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: every kernel guards its own reads, writes and loops; the test-suite also runs them with all checks.
+            unsafe {
+                self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            }
+        };
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&self.layout(&key.1))],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&dispatch.label),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[],
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        if let Some(error) = scope.pop().await {
+            return Err(Error::new(ErrorKind::Shader, format!("{}: the shader does not compile: {error}", dispatch.label)));
+        }
+        self.counts.pipelines.fetch_add(1, Ordering::Relaxed);
+        let pipeline = Arc::new(pipeline);
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Ok(pipelines.entry(key).or_insert(pipeline).clone())
+    }
+
+    fn layout(&self, flags: &[bool]) -> wgpu::BindGroupLayout {
+        let mut layouts = self.layouts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        layouts.entry(flags.to_vec()).or_insert_with(|| {
+            let entry = |binding: usize, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
+                binding: binding as u32,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                count: None,
+            };
+            let storage = flags
+                .iter()
+                .enumerate()
+                .map(|(i, &writable)| entry(i + 1, wgpu::BufferBindingType::Storage { read_only: !writable }));
+            let entries: Vec<_> = std::iter::once(entry(0, wgpu::BufferBindingType::Uniform)).chain(storage).collect();
+            let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+            self.device.create_bind_group_layout(&descriptor)
+        }).clone()
+    }
+}

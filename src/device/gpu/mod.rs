@@ -1,0 +1,280 @@
+//! The GPU device, through wgpu: adapters, buffers, and what can go wrong.
+//!
+//! Everything that touches wgpu is below this module. [`lower`] turns steps into dispatches (plain data, no GPU needed),
+//! [`execute`] makes pipelines and bind groups of them once and records them every run. The adapter's own limits are
+//! requested. Errors that wgpu reports outside of a call (validation, a lost device) are kept and given to the next caller:
+//! nothing here panics. What waits is `async`; [`crate::device`] has the blocking forms.
+
+mod execute;
+mod lower;
+mod source;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub use execute::Executable;
+pub use lower::{Bound, Dispatch, Limits, lower, workspace};
+pub use source::FILES;
+
+use super::{AdapterInfo, Counters, GpuChoice, Options};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schedule::Capabilities;
+
+/// A GPU that is open.
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: AdapterInfo,
+    limits: wgpu::Limits,
+    kernel_limits: Limits,
+    options: Options,
+    /// Pipelines by text and bindings.
+    pipelines: Mutex<HashMap<(String, Vec<bool>), Arc<wgpu::ComputePipeline>>>,
+    layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+    /// The first error that was reported outside of a call.
+    failure: Arc<Mutex<Option<Error>>>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    pipelines: AtomicU64,
+    buffers: AtomicU64,
+    bind_groups: AtomicU64,
+    submits: AtomicU64,
+    dispatches: AtomicU64,
+}
+
+/// Words on the GPU.
+#[derive(Clone)]
+pub struct Buffer {
+    buffer: wgpu::Buffer,
+    words: usize,
+}
+
+impl Buffer {
+    /// The number of words.
+    pub fn len(&self) -> usize {
+        self.words
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    wgpu::Instance::new(descriptor)
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> AdapterInfo {
+    AdapterInfo {
+        name: info.name.clone(),
+        backend: format!("{:?}", info.backend),
+        driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned(),
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+            wgpu::DeviceType::VirtualGpu => "virtual GPU",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        },
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        limits: Vec::new(),
+        features: Vec::new(),
+    }
+}
+
+fn describe_fully(adapter: &wgpu::Adapter) -> AdapterInfo {
+    let limits = adapter.limits();
+    let mut info = describe(&adapter.get_info());
+    info.limits = vec![
+        ("max_buffer_size", limits.max_buffer_size),
+        ("max_storage_buffer_binding_size", u64::from(limits.max_storage_buffer_binding_size)),
+        ("max_storage_buffers_per_shader_stage", u64::from(limits.max_storage_buffers_per_shader_stage)),
+        ("max_compute_workgroup_storage_size", u64::from(limits.max_compute_workgroup_storage_size)),
+        ("max_compute_invocations_per_workgroup", u64::from(limits.max_compute_invocations_per_workgroup)),
+        ("max_compute_workgroups_per_dimension", u64::from(limits.max_compute_workgroups_per_dimension)),
+        ("min_storage_buffer_offset_alignment", u64::from(limits.min_storage_buffer_offset_alignment)),
+    ];
+    let interesting = [
+        ("shader-f16", wgpu::Features::SHADER_F16),
+        ("subgroups", wgpu::Features::SUBGROUP),
+        ("timestamp-query", wgpu::Features::TIMESTAMP_QUERY),
+        ("pipeline-cache", wgpu::Features::PIPELINE_CACHE),
+    ];
+    let features = adapter.features();
+    info.features = interesting.into_iter().filter(|(_, f)| features.contains(*f)).map(|(name, _)| name).collect();
+    info
+}
+
+/// All adapters of this machine.
+pub async fn adapters() -> Vec<AdapterInfo> {
+    let adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    adapters.iter().map(describe_fully).collect()
+}
+
+impl Gpu {
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// When there is none that fits `choice`; the message says how to get one.
+    pub async fn open(choice: &GpuChoice, options: Options) -> Result<Self> {
+        let all = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+        let infos: Vec<AdapterInfo> = all.iter().map(|adapter| describe(&adapter.get_info())).collect();
+        let chosen = super::choose(&infos, choice)?;
+        let adapter = all.into_iter().nth(chosen).expect("the index is of this list");
+        Self::open_adapter(&adapter, options).await
+    }
+
+    async fn open_adapter(adapter: &wgpu::Adapter, options: Options) -> Result<Self> {
+        let limits = adapter.limits();
+        let info = describe_fully(adapter);
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("neuropil"),
+                required_features: wgpu::Features::empty(),
+                required_limits: limits.clone(),
+                experimental_features: wgpu::ExperimentalFeatures::disabled(),
+                memory_hints: wgpu::MemoryHints::Performance,
+                trace: wgpu::Trace::Off,
+            })
+            .await
+            .map_err(|e| Error::new(ErrorKind::Device, format!("{}: cannot be opened: {e}", info.name)))?;
+        let failure: Arc<Mutex<Option<Error>>> = Arc::default();
+        let keep = |failure: &Arc<Mutex<Option<Error>>>, error: Error| {
+            let mut slot = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            slot.get_or_insert(error);
+        };
+        let (lost, name) = (failure.clone(), info.name.clone());
+        device.set_device_lost_callback(move |reason, message| {
+            let text = format!("{name} was lost ({reason:?}: {message}); open the device again and load the last checkpoint");
+            keep(&lost, Error::new(ErrorKind::Device, text));
+        });
+        let uncaptured = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            keep(&uncaptured, Error::new(ErrorKind::Device, format!("the GPU reported: {error}")));
+        }));
+        let kernel_limits =
+            Limits { direct: info.software, workgroups: limits.max_compute_workgroups_per_dimension };
+        Ok(Gpu {
+            device,
+            queue,
+            info,
+            limits,
+            kernel_limits,
+            options,
+            pipelines: Mutex::default(),
+            layouts: Mutex::default(),
+            failure,
+            counts: Counts::default(),
+        })
+    }
+
+    /// What is open.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// What was made and submitted so far.
+    pub fn counters(&self) -> Counters {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counters {
+            pipelines: get(&self.counts.pipelines),
+            buffers: get(&self.counts.buffers),
+            bind_groups: get(&self.counts.bind_groups),
+            submits: get(&self.counts.submits),
+            dispatches: get(&self.counts.dispatches),
+        }
+    }
+
+    /// Calls `f` with what the scheduler must know.
+    pub fn with_capabilities<R>(&self, f: impl FnOnce(&Capabilities<'_>) -> R) -> R {
+        let workspace = |work: &crate::schedule::Work| workspace(work, &self.kernel_limits);
+        // Portable by default: WebGPU guarantees 8 storage buffers.
+        let operands = (self.limits.max_storage_buffers_per_shader_stage as usize).min(8);
+        let binding_words = self.limits.max_storage_buffer_binding_size as usize / 4;
+        f(&Capabilities { operands, binding_words, workspace: &workspace, guards: self.options.guards })
+    }
+
+    /// Zeroed memory.
+    ///
+    /// # Errors
+    /// When it is larger than the adapter allows.
+    pub fn allocate(&self, words: usize) -> Result<Buffer> {
+        let bytes = (words.max(crate::schedule::ALIGNMENT) * 4) as u64;
+        if bytes > self.limits.max_buffer_size {
+            return Err(Error::new(
+                ErrorKind::Memory,
+                format!(
+                    "{}: a buffer of {bytes} bytes is needed, the adapter allows {}; use a smaller batch or model",
+                    self.info.name, self.limits.max_buffer_size
+                ),
+            ));
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: Some("arena"), size: bytes, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&descriptor);
+        self.counts.buffers.fetch_add(1, Ordering::Relaxed);
+        self.check()?;
+        Ok(Buffer { buffer, words })
+    }
+
+    /// Writes words; takes effect before whatever is submitted next.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn write(&self, buffer: &Buffer, offset: usize, words: &[u32]) -> Result<()> {
+        if !words.is_empty() {
+            self.queue.write_buffer(&buffer.buffer, (offset * 4) as u64, bytemuck::cast_slice(words));
+        }
+        self.check()
+    }
+
+    /// Reads words, after everything that was submitted.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub async fn read(&self, buffer: &Buffer, range: std::ops::Range<usize>) -> Result<Vec<u32>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = (range.len() * 4) as u64;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: Some("readback"), size: bytes, usage, mapped_at_creation: false };
+        let staging = self.device.create_buffer(&descriptor);
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(&buffer.buffer, (range.start * 4) as u64, &staging, 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver waits below; if it is gone, nobody wants the result.
+            let _ = sender.send(result);
+        });
+        self.wait()?;
+        let mapped = receiver.try_recv().map_err(|_| self.failed("the readback did not finish"))?;
+        mapped.map_err(|e| self.failed(&format!("the readback failed: {e}")))?;
+        let view = staging.get_mapped_range(..).map_err(|e| self.failed(&format!("the readback failed: {e}")))?;
+        Ok(bytemuck::pod_collect_to_vec(&view))
+    }
+
+    /// Waits until everything that was submitted is done.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn wait(&self) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check()?;
+        polled.map(|_| ()).map_err(|e| self.failed(&format!("waiting failed: {e}")))
+    }
+
+    fn failed(&self, what: &str) -> Error {
+        self.check().err().unwrap_or_else(|| Error::new(ErrorKind::Device, format!("{}: {what}", self.info.name)))
+    }
+
+    /// Gives the error that was reported since the device was opened, if any.
+    fn check(&self) -> Result<()> {
+        let failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        failure.clone().map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,386 @@
+//! Devices: where a schedule runs.
+//!
+//! A [`Device`] is a value: the CPU, or a GPU through wgpu. Both run the same [`Schedule`]; the plain reference of
+//! [`crate::ops`] judges both alike. [`Device::best`] takes a hardware GPU, else the CPU, and says why; a software
+//! rasteriser, which drivers hand out unasked, is used only when it is asked for. Before: [`crate::schedule`]. After:
+//! [`crate::program`] compiles for a device. Only the submodule `gpu` knows wgpu.
+
+pub mod cpu;
+pub mod gpu;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::schedule::{Arena, Capabilities, Schedule, Work};
+
+/// A device that is open. Clones are the same device.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    backend: Backend,
+    reason: String,
+    options: Options,
+}
+
+enum Backend {
+    Cpu,
+    Gpu(Box<gpu::Gpu>),
+}
+
+/// How a device is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Compile shaders with every runtime check of the driver's compiler (slower; for tests).
+    pub checked: bool,
+    /// Leave guard words around every intermediate tensor, so that writes out of bounds can be seen (for tests).
+    pub guards: bool,
+}
+
+/// Which adapter is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GpuChoice {
+    /// A hardware GPU: discrete before integrated before others.
+    Hardware,
+    /// A software rasteriser.
+    Software,
+    /// The adapter whose name contains this text, whatever the case.
+    Named(String),
+}
+
+/// What is known of an adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterInfo {
+    /// The adapter's name.
+    pub name: String,
+    /// The graphics interface: `Vulkan`, `Metal`, `Dx12`.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// `discrete GPU`, `integrated GPU`, `virtual GPU`, `software`, `other`.
+    pub kind: &'static str,
+    /// Whether it is a software rasteriser.
+    pub software: bool,
+    /// Limits that matter for compute, by WebGPU's names; bytes where they are sizes.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Features that matter for compute, by WebGPU's names.
+    pub features: Vec<&'static str>,
+}
+
+impl fmt::Display for AdapterInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
+    }
+}
+
+/// How much a device has made and submitted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Compute pipelines compiled.
+    pub pipelines: u64,
+    /// Buffers created.
+    pub buffers: u64,
+    /// Bind groups created.
+    pub bind_groups: u64,
+    /// Submissions.
+    pub submits: u64,
+    /// Dispatches submitted.
+    pub dispatches: u64,
+}
+
+/// How to get a GPU where there is none.
+const REMEDY: &str = "install a Vulkan driver for your GPU (`neuropil info` lists what is seen), or use --device cpu";
+const SOFTWARE_REMEDY: &str =
+    "install a software Vulkan driver: Debian/Ubuntu `mesa-vulkan-drivers`, Fedora `mesa-vulkan-drivers`, Arch `vulkan-swrast`";
+
+/// The index of the adapter that fits best.
+///
+/// # Errors
+/// When none fits; the message lists what there is and what to do.
+pub fn choose(adapters: &[AdapterInfo], choice: &GpuChoice) -> Result<usize> {
+    let rank = |info: &AdapterInfo| match info.kind {
+        "discrete GPU" => 0,
+        "integrated GPU" => 1,
+        "virtual GPU" => 2,
+        _ => 3,
+    };
+    let fits = |info: &AdapterInfo| match choice {
+        GpuChoice::Hardware => !info.software,
+        GpuChoice::Software => info.software,
+        GpuChoice::Named(name) => info.name.to_lowercase().contains(&name.to_lowercase()),
+    };
+    let best = adapters.iter().enumerate().filter(|(_, info)| fits(info)).min_by_key(|(_, info)| rank(info));
+    if let Some((index, _)) = best {
+        return Ok(index);
+    }
+    let seen = match adapters {
+        [] => "no adapter was found at all".to_owned(),
+        some => format!("found only {}", some.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ")),
+    };
+    let (wanted, remedy) = match choice {
+        GpuChoice::Hardware => ("no hardware GPU".to_owned(), REMEDY),
+        GpuChoice::Software => ("no software GPU".to_owned(), SOFTWARE_REMEDY),
+        GpuChoice::Named(name) => (format!("no adapter named {name:?}"), REMEDY),
+    };
+    Err(Error::new(ErrorKind::Device, format!("{wanted}: {seen}; {remedy}")))
+}
+
+impl Device {
+    fn new(backend: Backend, reason: impl Into<String>, options: Options) -> Self {
+        Device(Arc::new(Inner { backend, reason: reason.into(), options }))
+    }
+
+    /// The CPU.
+    pub fn cpu() -> Self {
+        Device::cpu_with(Options::default())
+    }
+
+    /// The CPU, with options.
+    pub fn cpu_with(options: Options) -> Self {
+        Device::new(Backend::Cpu, "asked for", options)
+    }
+
+    /// A hardware GPU.
+    ///
+    /// # Errors
+    /// When there is none; the message says what to install.
+    pub fn gpu() -> Result<Self> {
+        pollster::block_on(Device::open(&GpuChoice::Hardware, Options::default()))
+    }
+
+    /// A software rasteriser, such as Mesa's lavapipe: every shader runs on it, slowly.
+    ///
+    /// # Errors
+    /// When there is none; the message says what to install.
+    pub fn software() -> Result<Self> {
+        pollster::block_on(Device::open(&GpuChoice::Software, Options::default()))
+    }
+
+    /// The adapter whose name contains `name`, whatever the case.
+    ///
+    /// # Errors
+    /// When there is none; the message lists the adapters.
+    pub fn named(name: &str) -> Result<Self> {
+        pollster::block_on(Device::open(&GpuChoice::Named(name.to_owned()), Options::default()))
+    }
+
+    /// A hardware GPU if there is one, else the CPU. [`Device::reason`] says which and why.
+    pub fn best() -> Self {
+        pollster::block_on(Device::best_async())
+    }
+
+    /// As [`Device::best`].
+    pub async fn best_async() -> Self {
+        match Device::open(&GpuChoice::Hardware, Options::default()).await {
+            Ok(device) => device,
+            Err(error) => Device::new(Backend::Cpu, error.to_string(), Options::default()),
+        }
+    }
+
+    /// A GPU.
+    ///
+    /// # Errors
+    /// When no adapter fits `choice`; the message says what to install.
+    pub async fn open(choice: &GpuChoice, options: Options) -> Result<Self> {
+        let gpu = gpu::Gpu::open(choice, options).await?;
+        let reason = match choice {
+            GpuChoice::Hardware => "a hardware GPU",
+            GpuChoice::Software | GpuChoice::Named(_) => "asked for",
+        };
+        Ok(Device::new(Backend::Gpu(Box::new(gpu)), reason, options))
+    }
+
+    /// The device that a command-line word names: `auto`, `cpu`, `gpu`, `software`, or a part of an adapter's name.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn select(word: &str) -> Result<Self> {
+        match word {
+            "auto" => Ok(Device::best()),
+            "cpu" => Ok(Device::cpu()),
+            "gpu" => Device::gpu(),
+            "software" => Device::software(),
+            name => Device::named(name),
+        }
+    }
+
+    /// All adapters of this machine.
+    pub fn adapters() -> Vec<AdapterInfo> {
+        pollster::block_on(gpu::adapters())
+    }
+
+    /// The name, for people: `cpu` or the adapter's.
+    pub fn name(&self) -> String {
+        self.adapter().map_or_else(|| "cpu".to_owned(), |info| info.name.clone())
+    }
+
+    /// Why this device was chosen.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// The adapter, unless this is the CPU.
+    pub fn adapter(&self) -> Option<&AdapterInfo> {
+        match &self.0.backend {
+            Backend::Cpu => None,
+            Backend::Gpu(gpu) => Some(gpu.info()),
+        }
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> Options {
+        self.0.options
+    }
+
+    /// What was made and submitted so far; zeros on the CPU.
+    pub fn counters(&self) -> Counters {
+        match &self.0.backend {
+            Backend::Cpu => Counters::default(),
+            Backend::Gpu(gpu) => gpu.counters(),
+        }
+    }
+
+    /// Calls `f` with what the scheduler must know.
+    pub fn with_capabilities<R>(&self, f: impl FnOnce(&Capabilities<'_>) -> R) -> R {
+        match &self.0.backend {
+            Backend::Cpu => f(&Capabilities {
+                operands: 64,
+                binding_words: usize::MAX,
+                workspace: &|_: &Work| 0,
+                guards: self.0.options.guards,
+            }),
+            Backend::Gpu(gpu) => gpu.with_capabilities(f),
+        }
+    }
+
+    /// Zeroed memory of `words` 32-bit words.
+    ///
+    /// # Errors
+    /// When it is more than the device allows.
+    pub fn allocate(&self, words: usize) -> Result<Buffer> {
+        Ok(match &self.0.backend {
+            Backend::Cpu => Buffer::Cpu(cpu::Buffer::allocate(words)?),
+            Backend::Gpu(gpu) => Buffer::Gpu(gpu.allocate(words)?),
+        })
+    }
+
+    /// Writes words; takes effect before the next run.
+    ///
+    /// # Errors
+    /// When the buffer is another device's, or the device is lost.
+    pub fn write(&self, buffer: &Buffer, offset: usize, words: &[u32]) -> Result<()> {
+        match (&self.0.backend, buffer) {
+            (Backend::Cpu, Buffer::Cpu(buffer)) => {
+                buffer.write(offset, words)
+            }
+            (Backend::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.write(buffer, offset, words),
+            _ => Err(other_device()),
+        }
+    }
+
+    /// Reads words, after everything that was started.
+    ///
+    /// # Errors
+    /// When the buffer is another device's, or the device is lost.
+    pub async fn read(&self, buffer: &Buffer, range: Range<usize>) -> Result<Vec<u32>> {
+        match (&self.0.backend, buffer) {
+            (Backend::Cpu, Buffer::Cpu(buffer)) => buffer.read(range),
+            (Backend::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.read(buffer, range).await,
+            _ => Err(other_device()),
+        }
+    }
+
+    /// Waits until everything that was started is done.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn wait(&self) -> Result<()> {
+        match &self.0.backend {
+            Backend::Cpu => Ok(()),
+            Backend::Gpu(gpu) => gpu.wait(),
+        }
+    }
+
+    /// Makes a schedule runnable over `buffers`, one for each of its arenas.
+    ///
+    /// # Errors
+    /// When it does not fit the device, or a shader does not compile.
+    pub async fn load(&self, schedule: &Arc<Schedule>, buffers: &BTreeMap<Arena, Buffer>) -> Result<Executable> {
+        match &self.0.backend {
+            Backend::Cpu => {
+                let buffers = typed(buffers, |buffer| if let Buffer::Cpu(b) = buffer { Some(b.clone()) } else { None })?;
+                Ok(Executable(Loaded::Cpu(cpu::Executable::new(schedule.clone(), buffers)?)))
+            }
+            Backend::Gpu(gpu) => {
+                let buffers = typed(buffers, |buffer| if let Buffer::Gpu(b) = buffer { Some(b.clone()) } else { None })?;
+                Ok(Executable(Loaded::Gpu(gpu::Executable::new(gpu, schedule, &buffers).await?)))
+            }
+        }
+    }
+
+    /// Starts the steps of `range`.
+    ///
+    /// # Errors
+    /// When the executable is another device's, or the device is lost.
+    pub fn run(&self, executable: &Executable, range: Range<usize>) -> Result<()> {
+        match (&self.0.backend, &executable.0) {
+            (Backend::Cpu, Loaded::Cpu(executable)) => executable.run(range),
+            (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.run(gpu, range),
+            _ => Err(other_device()),
+        }
+    }
+
+    /// Whether both are the same open device.
+    pub fn is(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.name())
+    }
+}
+
+/// Memory of a device.
+#[derive(Clone)]
+pub enum Buffer {
+    /// The CPU's.
+    Cpu(cpu::Buffer),
+    /// A GPU's.
+    Gpu(gpu::Buffer),
+}
+
+impl Buffer {
+    /// The number of words.
+    pub fn len(&self) -> usize {
+        match self {
+            Buffer::Cpu(buffer) => buffer.len(),
+            Buffer::Gpu(buffer) => buffer.len(),
+        }
+    }
+
+    /// Whether there are no words.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A schedule that a device can run.
+pub struct Executable(Loaded);
+
+enum Loaded {
+    Cpu(cpu::Executable),
+    Gpu(gpu::Executable),
+}
+
+fn typed<B>(buffers: &BTreeMap<Arena, Buffer>, pick: impl Fn(&Buffer) -> Option<B>) -> Result<BTreeMap<Arena, B>> {
+    buffers.iter().map(|(&arena, buffer)| Ok((arena, pick(buffer).ok_or_else(other_device)?))).collect()
+}
+
+fn other_device() -> Error {
+    Error::new(ErrorKind::Device, "memory of another device; a store and its programs must be on one device")
+}

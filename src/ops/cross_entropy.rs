@@ -1,0 +1,216 @@
+//! Softmax cross-entropy with label smoothing: the loss of every row of logits and its gradient, by one kernel.
+//!
+//! With logits z of C classes, p = softmax(z), label l and smoothing ε, the target is tᵢ = (1 − ε)·[i = l] + ε/C and
+//! loss = −Σ tᵢ·log pᵢ = log Σ exp(zᵢ − m) − Σ tᵢ·(zᵢ − m) for the largest logit m; d loss/dz = p − t. This is PyTorch's
+//! `cross_entropy` with class indices and `reduction="none"`. (Source of the smoothing: Szegedy et al., "Rethinking the
+//! Inception architecture", 2016.)
+//!
+//! A label that is no class makes the loss of its row, and the gradient, NaN: labels are data, which no shape rule can
+//! check, and a mistake must show.
+
+use crate::array::{Array, Float};
+use crate::dtype::DType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Gradient, Graph, Lowering, Op, Opaque, Sample, TensorType, Tolerance, Value, expect_inputs};
+use crate::with_float;
+
+/// Invocations of a workgroup.
+const WORKGROUP: usize = 64;
+
+/// The most classes: as many as the lanes of a row visit in 60,000 rounds each.
+const MOST_CLASSES: usize = WORKGROUP * 60_000;
+
+/// Logits `[N, C]` and labels `u32[N]` → the loss of every row `[N]`, and its gradient with respect to the logits
+/// `[N, C]`.
+#[derive(Clone, Debug)]
+pub struct SoftmaxCrossEntropy {
+    /// The share ε of the target that is spread evenly over all classes, in [0, 1].
+    pub label_smoothing: f64,
+}
+
+impl Op for SoftmaxCrossEntropy {
+    fn name(&self) -> &'static str {
+        "softmax_cross_entropy"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let name = self.name();
+        expect_inputs(name, inputs, 2)?;
+        let (logits, labels) = (&inputs[0], &inputs[1]);
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            let message = format!("{name}: a label smoothing of {} is not in [0, 1]", self.label_smoothing);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        if !logits.dtype.is_float() {
+            return Err(Error::dtype(name, format_args!("the logits are {logits}, they must be floats; cast first")));
+        }
+        if labels.dtype != DType::U32 {
+            return Err(Error::dtype(name, format_args!("the labels are {labels}, they must be u32; cast first")));
+        }
+        let [rows, classes] = logits.shape[..] else {
+            return Err(Error::shape(name, format_args!("takes logits [N, C], got {logits}; reshape first")));
+        };
+        if labels.shape != [rows] {
+            return Err(Error::shape(
+                name,
+                format_args!("the labels are {labels}, logits {logits} need one a row: u32[{rows}]"),
+            ));
+        }
+        if classes == 0 || classes > MOST_CLASSES {
+            return Err(Error::shape(name, format_args!("takes 1 to {MOST_CLASSES} classes, the logits are {logits}")));
+        }
+        Ok(vec![TensorType::new(logits.dtype, [rows]), logits.clone()])
+    }
+
+    fn gradient(&self) -> Gradient<'_> {
+        Gradient::rule(|cx| {
+            let rows = cx.input_shape(0)[0];
+            let mut total = None;
+            if let Some(g) = cx.gradient(0) {
+                let slope = cx.output(1);
+                let column = cx.graph.reshape(g, &[rows, 1])?;
+                total = Some(cx.graph.mul(column, slope)?);
+            }
+            // The second derivative: that of the softmax, p·(g − Σ g·p). The target is constant.
+            if let Some(g) = cx.gradient(1) {
+                let logits = cx.input(0);
+                let p = cx.graph.softmax(logits, 1)?;
+                let weighted = cx.graph.mul(g, p)?;
+                let mean = cx.graph.sum(weighted, &[1])?;
+                let deviation = cx.graph.sub(g, mean)?;
+                let part = cx.graph.mul(p, deviation)?;
+                total = Some(total.map_or(Ok(part), |first| cx.graph.add(first, part))?);
+            }
+            if let Some(gradient) = total {
+                cx.give(0, gradient);
+            }
+            Ok(())
+        })
+    }
+
+    fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        with_float!(self.name(), inputs[0], T => {
+            let (logits, labels) = (inputs[0].as_slice::<T>()?, inputs[1].as_slice::<u32>()?);
+            let classes = inputs[0].shape()[1];
+            let (nan, smoothing) = (T::c(f64::NAN), T::c(self.label_smoothing));
+            let share = smoothing / T::c(classes as f64);
+            let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+            for (row, &label) in logits.chunks(classes).zip(labels) {
+                let label = label as usize;
+                if label >= classes || row.iter().any(|z| z.is_nan()) {
+                    losses.push(nan);
+                    gradients.extend(vec![nan; classes]);
+                    continue;
+                }
+                let largest = row.iter().copied().fold(row[0], T::max);
+                let exponentials: T = row.iter().map(|&z| (z - largest).exp()).sum();
+                let mut loss = exponentials.ln() - (T::c(1.0) - smoothing) * (row[label] - largest);
+                // Without smoothing, a class ruled out by a logit of minus infinity does not matter.
+                if smoothing > T::c(0.0) {
+                    loss = loss - share * row.iter().map(|&z| z - largest).sum::<T>();
+                }
+                losses.push(loss);
+                for (class, &z) in row.iter().enumerate() {
+                    let target = share + if class == label { T::c(1.0) - smoothing } else { T::c(0.0) };
+                    gradients.push((z - largest).exp() / exponentials - target);
+                }
+            }
+            Ok(vec![Array::new(&[labels.len()], losses)?, Array::new(inputs[0].shape(), gradients)?])
+        })
+    }
+
+    fn lowering(&self, inputs: &[TensorType], _: &[TensorType]) -> Lowering {
+        let (rows, classes) = (inputs[0].shape[0], inputs[0].shape[1]);
+        // Few classes: a row an invocation. Many: a row a workgroup.
+        let lanes = if classes <= WORKGROUP { 1 } else { WORKGROUP };
+        let constant = |name, value: usize| (name, format!("{value}u"));
+        Lowering::Opaque(Opaque {
+            wgsl: include_str!("../../shaders/cross_entropy.wgsl"),
+            constants: vec![constant("CLASSES", classes), constant("LANES", lanes), constant("WORKGROUP", WORKGROUP)],
+            extents: vec![rows as u32, (self.label_smoothing as f32).to_bits()],
+            workgroups: rows.div_ceil(WORKGROUP / lanes),
+        })
+    }
+}
+
+impl Graph {
+    /// The softmax cross-entropy of every row: logits `[N, C]` and labels `u32[N]` give losses `[N]`.
+    ///
+    /// A label of C or more gives NaN.
+    ///
+    /// # Errors
+    /// When shapes or element types do not fit, or `label_smoothing` is not in [0, 1].
+    pub fn softmax_cross_entropy(&mut self, logits: Value, labels: Value, label_smoothing: f64) -> Result<Value> {
+        self.emit(SoftmaxCrossEntropy { label_smoothing }, &[logits, labels])
+    }
+}
+
+/// The samples of this file.
+pub fn samples() -> Vec<Sample> {
+    let tolerance = Tolerance {
+        absolute: 3e-6,
+        relative: 1e-6,
+        reason: "WGSL allows exp(-d) 3 + 2d ulp, log 2^-21 near 1 and division 2.5 ulp; logits up to 8 apart are rounded",
+    };
+    let op = |label_smoothing| SoftmaxCrossEntropy { label_smoothing };
+    // Labels that meet the first and the last class.
+    let labels =
+        |rows: usize, classes: usize| Array::from_fn(&[rows], |i| ((i[0] + 1) * (classes - 1) % classes) as u32);
+    let drawn =
+        |rows, classes, size: f64| vec![Sample::uniform(&[rows, classes], -size, size, 6), labels(rows, classes)];
+    let rows_of_4 = |logits: Vec<f32>, labels: Vec<u32>| {
+        let logits = Array::new(&[labels.len(), 4], logits).expect("rows of four");
+        vec![logits, Array::new(&[labels.len()], labels).expect("a vector")]
+    };
+    let mut samples = Vec::new();
+    for smoothing in [0.0, 0.1] {
+        let mut add = |name: &str, inputs| {
+            samples.push(Sample::new(format!("{name}, smoothing {smoothing}"), op(smoothing), inputs, tolerance));
+        };
+        add("ten classes", drawn(6, 10, 4.0));
+        add("one row", drawn(1, 10, 4.0));
+        add("one class", drawn(3, 1, 4.0));
+        add("two classes", drawn(5, 2, 4.0));
+        add("more rows than a workgroup", drawn(131, 3, 4.0));
+        add("64 classes", drawn(3, 64, 4.0));
+        add("65 classes", drawn(3, 65, 4.0));
+        add("100 classes", drawn(4, 100, 2.0));
+        // Small logits, so that no class is too small to be missed.
+        add("1000 classes", drawn(2, 1000, 1.0));
+        add("no rows", vec![Array::zeros(&[0, 10], DType::F32), Array::zeros(&[0], DType::U32)]);
+        add("ties", rows_of_4(vec![0.5; 8], vec![0, 3]));
+        let spread = vec![80.0, -80.0, 0.0, 79.0, 80.0, -80.0, 0.0, 79.0, -80.0, -79.5, -80.0, -81.0];
+        add("logits of ±80", rows_of_4(spread, vec![0, 1, 2]));
+        let spread = vec![1e4, 9999.0, -1e4, 9998.5, 1e4, 9999.0, -1e4, 9998.5, -1e4, -1e4, -10001.0, -9999.0];
+        add("logits of ±10000", rows_of_4(spread, vec![1, 2, 3]));
+    }
+    let data = |shape: &[usize]| Sample::uniform(shape, -4.0, 4.0, 6);
+    let infinite = vec![0.5, f32::NEG_INFINITY, 1.0, -1.0];
+    let undefined = vec![0.0, f32::NAN, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0, 3.0, 2.0, 1.0, 0.0, f32::NAN, 1.0, 1.0, 1.0];
+    let wide = |row: usize, class: usize| {
+        Array::from_fn(&[3, 70], |i| if i[0] == row && i[1] == class { f32::NAN } else { 0.5 })
+    };
+    let numbers = |shape: &[usize]| Array::zeros(shape, DType::U32);
+    let refuse = |name, smoothing, logits, labels, kind, words| {
+        Sample::error(name, op(smoothing), vec![logits, labels], kind, words)
+    };
+    samples.extend([
+        Sample::new("all target spread", op(1.0), drawn(3, 7, 4.0), tolerance),
+        Sample::new("class ruled out", op(0.0), rows_of_4(infinite, vec![2]), tolerance).not_smooth(),
+        Sample::new("NaN, labels that are no class", op(0.1), rows_of_4(undefined, vec![0, 4, 3, u32::MAX]), tolerance)
+            .not_smooth(),
+        Sample::new("NaN among 70 classes", op(0.0), vec![wide(1, 69), labels(3, 70)], tolerance).not_smooth(),
+        Sample::new("label 70 of 70 classes", op(0.1), vec![data(&[3, 70]), Array::full(&[3], 70u32)], tolerance)
+            .not_smooth(),
+        refuse("smoothing above 1", 1.5, data(&[2, 3]), numbers(&[2]), ErrorKind::Config, "smoothing of 1.5 is not in"),
+        refuse("smoothing below 0", -0.1, data(&[2, 3]), numbers(&[2]), ErrorKind::Config, "is not in [0, 1]"),
+        refuse("smoothing NaN", f64::NAN, data(&[2, 3]), numbers(&[2]), ErrorKind::Config, "is not in [0, 1]"),
+        refuse("labels of floats", 0.0, data(&[2, 3]), data(&[2]), ErrorKind::DType, "must be u32"),
+        refuse("logits of integers", 0.0, numbers(&[2, 3]), numbers(&[2]), ErrorKind::DType, "must be floats"),
+        refuse("labels missing", 0.0, data(&[2, 3]), numbers(&[1]), ErrorKind::Shape, "one a row: u32[2]"),
+        refuse("labels as one-hot", 0.0, data(&[2, 3]), numbers(&[2, 3]), ErrorKind::Shape, "one a row: u32[2]"),
+        refuse("images", 0.0, data(&[2, 2, 3]), numbers(&[2]), ErrorKind::Shape, "takes logits [N, C]"),
+        refuse("no classes", 0.0, data(&[2, 0]), numbers(&[2]), ErrorKind::Shape, "classes"),
+    ]);
+    samples
+}

@@ -1,0 +1,266 @@
+//! Programs: model code traced once, compiled for a device, run many times.
+//!
+//! [`Program::compile`] calls a function with a [`Trace`], simplifies and schedules the graph, makes room in the store, and
+//! loads the schedule on the store's device. A run writes the inputs and starts the steps; it allocates nothing and does
+//! not wait. Outputs are read when they are asked for. Programs of one store share its parameters; programs of one device
+//! share pipelines. Before: [`crate::schedule`], [`crate::device`], [`crate::store`]. After: [`crate::train`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::array::Array;
+use crate::device::{Buffer, Device, Executable};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::graph::{Graph, TensorType};
+use crate::schedule::{Arena, Schedule, schedule};
+use crate::simplify::simplify;
+use crate::store::Store;
+use crate::tensor::Trace;
+
+/// A compiled computation over a [`Store`].
+pub struct Program {
+    name: String,
+    store: Store,
+    graph: Graph,
+    schedule: Arc<Schedule>,
+    buffers: BTreeMap<Arena, Buffer>,
+    executable: Executable,
+}
+
+/// Whether a program trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout drops, batch norm uses the statistics of the batch.
+    Train,
+    /// Dropout does nothing, batch norm uses running statistics.
+    Evaluate,
+}
+
+impl Program {
+    /// Traces `build` and compiles it for the store's device.
+    ///
+    /// ```
+    /// use neuropil::{Array, DType, Device, Mode, Program, Store};
+    /// let store = Store::new(&Device::cpu(), 0);
+    /// let program = Program::compile("double", &store, Mode::Evaluate, |trace| {
+    ///     let x = trace.input("x", &[3], DType::F32);
+    ///     trace.output("y", &(&x * 2.0));
+    /// })?;
+    /// let y = program.call(&[("x", &Array::new(&[3], vec![1f32, 2.0, 3.0])?)])?;
+    /// assert_eq!(y["y"].as_slice::<f32>()?, [2.0, 4.0, 6.0]);
+    /// # Ok::<(), neuropil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first mistake that was made while tracing, with its line; a model that does not fit the device.
+    pub fn compile(name: &str, store: &Store, mode: Mode, build: impl FnOnce(&Trace)) -> Result<Self> {
+        pollster::block_on(Self::compile_async(name, store, mode, build))
+    }
+
+    /// As [`Program::compile`].
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub async fn compile_async(name: &str, store: &Store, mode: Mode, build: impl FnOnce(&Trace)) -> Result<Self> {
+        let trace = Trace::new(mode == Mode::Train, store.frozen());
+        build(&trace);
+        Self::from_trace(name, store, &trace).await.context(|| format!("compiling {name:?}"))
+    }
+
+    /// Compiles a graph whose parameters and states, if any, are in the store.
+    ///
+    /// # Errors
+    /// When the graph is malformed, a leaf is missing from the store, or the model does not fit the device.
+    pub fn from_graph(name: &str, store: &Store, graph: &Graph) -> Result<Self> {
+        pollster::block_on(Self::load(name, store, graph)).context(|| format!("compiling {name:?}"))
+    }
+
+    async fn from_trace(name: &str, store: &Store, trace: &Trace) -> Result<Self> {
+        let traced = trace.finish()?;
+        store.prepare(&traced.specs)?;
+        Self::load(name, store, &traced.graph).await
+    }
+
+    async fn load(name: &str, store: &Store, graph: &Graph) -> Result<Self> {
+        let graph = simplify(graph)?;
+        let device = store.device();
+        let schedule = device.with_capabilities(|capabilities| schedule(&graph, &store.layout(), capabilities))?;
+        let mut buffers = store.buffers();
+        for &(arena, words) in &schedule.arenas {
+            buffers.insert(arena, device.allocate(words).context(|| format!("memory for {arena}"))?);
+        }
+        if device.options().guards {
+            for (_, buffer) in buffers.iter().filter(|(arena, _)| matches!(arena, Arena::Activation(_))) {
+                device.write(buffer, 0, &vec![GUARD; buffer.len()])?;
+            }
+        }
+        let schedule = Arc::new(schedule);
+        let executable = device.load(&schedule, &buffers).await?;
+        Ok(Program { name: name.to_owned(), store: store.clone(), graph, schedule, buffers, executable })
+    }
+
+    /// The name it was compiled with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        self.store.device()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The simplified graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Whether the program has an input of this name.
+    pub fn takes(&self, input: &str) -> bool {
+        self.schedule.inputs.iter().any(|(name, _)| name == input)
+    }
+
+    /// Writes the inputs and starts all steps; does not wait.
+    ///
+    /// # Errors
+    /// When an input is missing, unknown or of another type, or the device is lost.
+    pub fn run(&self, inputs: &[(&str, &Array)]) -> Result<()> {
+        self.write_inputs(inputs)?;
+        self.device().run(&self.executable, 0..self.schedule.steps.len())
+    }
+
+    /// The first half of a step: everything up to complete gradients, no updates that depend on them.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_gradients(&self, inputs: &[(&str, &Array)]) -> Result<()> {
+        self.write_inputs(inputs)?;
+        self.device().run(&self.executable, 0..self.schedule.cut)
+    }
+
+    /// The second half of a step: the updates that depend on gradients.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn run_updates(&self) -> Result<()> {
+        self.device().run(&self.executable, self.schedule.cut..self.schedule.steps.len())
+    }
+
+    /// Runs and reads all outputs.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn call(&self, inputs: &[(&str, &Array)]) -> Result<BTreeMap<String, Array>> {
+        self.run(inputs)?;
+        self.schedule.outputs.iter().map(|(name, _, _)| Ok((name.clone(), self.read(name)?))).collect()
+    }
+
+    /// An output of the last run; waits for it.
+    ///
+    /// # Errors
+    /// When there is no output of this name, or the device is lost.
+    pub fn read(&self, output: &str) -> Result<Array> {
+        pollster::block_on(self.read_async(output))
+    }
+
+    /// As [`Program::read`].
+    ///
+    /// # Errors
+    /// As [`Program::read`].
+    pub async fn read_async(&self, output: &str) -> Result<Array> {
+        let found = self.schedule.outputs.iter().find(|(name, _, _)| name == output);
+        let Some((_, slot, ty)) = found else {
+            let known: Vec<&str> = self.schedule.outputs.iter().map(|(name, _, _)| name.as_str()).collect();
+            return Err(self.error(ErrorKind::Config, format!("no output {output:?}; it has {}", known.join(", "))));
+        };
+        let (arena, range) = self.schedule.range(*slot);
+        self.read_words(arena, range, ty).await
+    }
+
+    /// The gradient of a parameter after the last run.
+    ///
+    /// # Errors
+    /// When the program computes no gradient of this name.
+    pub fn gradient(&self, parameter: &str) -> Result<Array> {
+        let wanted = crate::schedule::Origin::Gradient(parameter.to_owned());
+        let Some(slot) = self.schedule.slots.iter().find(|slot| slot.origin == wanted) else {
+            return Err(self.error(ErrorKind::Config, format!("no gradient of {parameter:?}")));
+        };
+        let (place, len) = (slot.place, slot.ty.len());
+        pollster::block_on(self.read_words(place.arena, place.offset..place.offset + len, &slot.ty))
+    }
+
+    async fn read_words(&self, arena: Arena, range: std::ops::Range<usize>, ty: &TensorType) -> Result<Array> {
+        let words = self.device().read(&self.buffers[&arena], range).await?;
+        Array::from_words(&ty.shape, ty.dtype, &words)
+    }
+
+    fn write_inputs(&self, inputs: &[(&str, &Array)]) -> Result<()> {
+        for (name, _) in &self.schedule.inputs {
+            if !inputs.iter().any(|(given, _)| given == name) {
+                return Err(self.error(ErrorKind::Config, format!("the input {name:?} is missing")));
+            }
+        }
+        for (name, array) in inputs {
+            let Some((_, slot)) = self.schedule.inputs.iter().find(|(known, _)| known == name) else {
+                let known: Vec<&str> = self.schedule.inputs.iter().map(|(name, _)| name.as_str()).collect();
+                return Err(self.error(ErrorKind::Config, format!("no input {name:?}; it has {}", known.join(", "))));
+            };
+            let ty = &self.schedule.slot(*slot).ty;
+            if ty.shape != array.shape() || ty.dtype != array.dtype() {
+                let text = format!("input {name:?} is {ty}, got {}{:?}", array.dtype(), array.shape());
+                return Err(self.error(ErrorKind::Shape, text));
+            }
+            let (arena, range) = self.schedule.range(*slot);
+            self.device().write(&self.buffers[&arena], range.start, &array.to_words())?;
+        }
+        Ok(())
+    }
+
+    fn error(&self, kind: ErrorKind, message: String) -> Error {
+        Error::new(kind, message).context(format!("program {:?}", self.name))
+    }
+
+    /// On a device with guards: checks that no step wrote outside of its tensors since the program was compiled.
+    ///
+    /// # Errors
+    /// Names the arena and the word that changed.
+    pub fn check_guards(&self) -> Result<()> {
+        for (&arena, buffer) in self.buffers.iter().filter(|(arena, _)| matches!(arena, Arena::Activation(_))) {
+            let words = pollster::block_on(self.device().read(buffer, 0..buffer.len()))?;
+            let mut owned = vec![false; words.len()];
+            for slot in self.schedule.slots.iter().filter(|slot| slot.place.arena == arena) {
+                let end = (slot.place.offset + slot.ty.len()).min(owned.len());
+                owned[slot.place.offset.min(end)..end].fill(true);
+            }
+            let stray = (0..words.len()).find(|&i| !owned[i] && words[i] != GUARD);
+            if let Some(word) = stray {
+                let before = self.schedule.slots.iter().enumerate().filter(|(_, s)| {
+                    s.place.arena == arena && s.place.offset <= word
+                });
+                let slot = before.max_by_key(|(_, s)| s.place.offset).map(|(i, _)| i);
+                let writer = slot.and_then(|slot| {
+                    self.schedule.steps.iter().find(|step| step.writes.iter().chain(&step.workspace).any(|w| w.0 == slot))
+                });
+                let step = writer.map_or("an unknown step", |step| step.label.as_str());
+                return Err(self.error(
+                    ErrorKind::Parity,
+                    format!("word {word} of {arena}, outside of every tensor, was overwritten, probably by {step}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What guard words hold: a quiet NaN with a recognisable payload.
+const GUARD: u32 = 0x7fc0_dead;

@@ -1,0 +1,15 @@
+//! scratch
+use neuropil::Device;
+#[test]
+fn parity() {
+    let word = std::env::var("NP_DEVICE").unwrap_or("cpu".into());
+    let device = Device::select(&word).unwrap();
+    let filter = std::env::var("NP_OP").ok();
+    let t = std::time::Instant::now();
+    let mut failures = 0;
+    let s = neuropil::check::parity::run(&device, filter.as_deref(), |f| {
+        if let Some(e) = &f.failure { failures += 1; if failures < 60 { println!("FAIL {} {} [{}]: {}", f.family, f.op, f.case, e.to_string().chars().take(400).collect::<String>()); } }
+    }).unwrap();
+    for (op, s) in &s { println!("{op:22} cases {:4} failed {:4} worst {:8.3} {}", s.cases, s.failed, s.worst, s.worst_case); }
+    println!("{} cases {} failed in {:?}, {:?}", s.values().map(|s| s.cases).sum::<usize>(), failures, t.elapsed(), device.counters());
+}
