@@ -1,8 +1,8 @@
 // Softmax cross-entropy of every row of the logits, and its gradient with respect to them.
 //
-// LANES neighbouring invocations share a row, so a workgroup has ROWS rows. Each lane sweeps its classes three times: for
-// the largest logit, for the sums, for the gradient. A tree combines the lanes in a fixed order, so that the result of a row
-// depends on nothing but the row.
+// LANES neighbouring invocations share a row, so a workgroup has ROWS rows. Each lane sweeps its classes three times:
+// for the largest logit, for the sums, for the gradient. A tree combines the lanes in a fixed order, so that the result
+// of a row depends on nothing but the row.
 //
 // Prelude: CLASSES, LANES, WORKGROUP; params.extents = (rows, bits of the label smoothing); in0 = logits, in1 = labels,
 // out0 = the loss of each row, out1 = its gradient.

@@ -1,8 +1,9 @@
 // C[g][m][n] = sum over k of A[g][m][k] * B[g][k][n]: matrix products, convolutions and their gradients.
 //
 // One skeleton for all. How an element of A or B is found in memory is the prelude's business (shaders/lib/operand_*.wgsl);
-// so is what happens to an element of C (`store`, which may apply an epilogue). Work is done in 4x4 blocks, [k][row] of A
-// and [k][column] of B, whichever way the operand lies in memory. A workgroup computes a ROWS x COLUMNS tile; each
+// so is what happens to an element of C (`store`, which may apply an epilogue). Work is done in 4x4 blocks, [row][k] of A,
+// [k][column] of B and [row][column] of C, whichever way the operand lies in memory: a block of C is the matrix product
+// B * A of WGSL, whose columns are our first index. A workgroup computes a ROWS x COLUMNS tile; each
 // invocation MICRO_ROWS x MICRO_COLUMNS of it, interleaved by fours so that neighbours read neighbouring vectors.
 //
 // With STAGED, the workgroup brings DEPTH columns of A and rows of B into workgroup memory at a time. Without, every
@@ -53,39 +54,35 @@ fn main(
     let y = lane / LANES_ACROSS;
     let first_row = tile_row * ROWS;
     let first_column = tile_column * COLUMNS;
-    var sums: array<vec4<f32>, MICRO_ROWS * COLUMN_BLOCKS>;
+    var sums: array<mat4x4<f32>, ROW_BLOCKS * COLUMN_BLOCKS>;
 
     if (STAGED) {
         for (var k = begin; k < end; k += DEPTH) {
             for (var block = lane; block < ROWS / 4u * (DEPTH / 4u); block += WORKGROUP) {
                 let depth = block % (DEPTH / 4u) * 4u;
                 let row = block / (DEPTH / 4u);
-                var values = a_block(first_row + row * 4u, k + depth, group, end);
-                for (var i = 0u; i < 4u; i++) {
-                    tile_a[(depth + i) * (ROWS / 4u) + row] = values[i];
-                }
+                let values = transpose(a_block(first_row + row * 4u, k + depth, group, end));
+                tile_a[depth * (ROWS / 4u) + row] = values[0];
+                tile_a[(depth + 1u) * (ROWS / 4u) + row] = values[1];
+                tile_a[(depth + 2u) * (ROWS / 4u) + row] = values[2];
+                tile_a[(depth + 3u) * (ROWS / 4u) + row] = values[3];
             }
             for (var block = lane; block < COLUMNS / 4u * (DEPTH / 4u); block += WORKGROUP) {
                 let column = block % (COLUMNS / 4u);
                 let depth = block / (COLUMNS / 4u) * 4u;
-                var values = b_block(k + depth, first_column + column * 4u, group, end);
-                for (var i = 0u; i < 4u; i++) {
-                    tile_b[(depth + i) * (COLUMNS / 4u) + column] = values[i];
-                }
+                let values = b_block(k + depth, first_column + column * 4u, group, end);
+                tile_b[depth * (COLUMNS / 4u) + column] = values[0];
+                tile_b[(depth + 1u) * (COLUMNS / 4u) + column] = values[1];
+                tile_b[(depth + 2u) * (COLUMNS / 4u) + column] = values[2];
+                tile_b[(depth + 3u) * (COLUMNS / 4u) + column] = values[3];
             }
             workgroupBarrier();
             for (var depth = 0u; depth < DEPTH; depth++) {
-                var a: array<vec4<f32>, ROW_BLOCKS>;
                 for (var i = 0u; i < ROW_BLOCKS; i++) {
-                    a[i] = tile_a[depth * (ROWS / 4u) + y + i * LANES_DOWN];
-                }
-                for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-                    let b = tile_b[depth * (COLUMNS / 4u) + x + j * LANES_ACROSS];
-                    for (var i = 0u; i < ROW_BLOCKS; i++) {
-                        for (var r = 0u; r < 4u; r++) {
-                            let sum = (i * 4u + r) * COLUMN_BLOCKS + j;
-                            sums[sum] = fma(vec4<f32>(a[i][r]), b, sums[sum]);
-                        }
+                    let a = tile_a[depth * (ROWS / 4u) + y + i * LANES_DOWN];
+                    for (var j = 0u; j < COLUMN_BLOCKS; j++) {
+                        let b = tile_b[depth * (COLUMNS / 4u) + x + j * LANES_ACROSS];
+                        sums[i * COLUMN_BLOCKS + j] += mat4x4<f32>(b * a.x, b * a.y, b * a.z, b * a.w);
                     }
                 }
             }
@@ -93,33 +90,37 @@ fn main(
         }
     } else {
         for (var k = begin; k < end; k += 4u) {
-            var a: array<mat4x4<f32>, ROW_BLOCKS>;
-            for (var i = 0u; i < ROW_BLOCKS; i++) {
-                a[i] = a_block(first_row + (y + i * LANES_DOWN) * 4u, k, group, end);
-            }
+            var b: array<mat4x4<f32>, COLUMN_BLOCKS>;
             for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-                var b = b_block(k, first_column + (x + j * LANES_ACROSS) * 4u, group, end);
-                for (var i = 0u; i < ROW_BLOCKS; i++) {
-                    for (var r = 0u; r < 4u; r++) {
-                        let sum = (i * 4u + r) * COLUMN_BLOCKS + j;
-                        for (var depth = 0u; depth < 4u; depth++) {
-                            sums[sum] = fma(vec4<f32>(a[i][depth][r]), b[depth], sums[sum]);
-                        }
-                    }
+                b[j] = b_block(k, first_column + (x + j * LANES_ACROSS) * 4u, group, end);
+            }
+            for (var i = 0u; i < ROW_BLOCKS; i++) {
+                let a = a_block(first_row + (y + i * LANES_DOWN) * 4u, k, group, end);
+                for (var j = 0u; j < COLUMN_BLOCKS; j++) {
+                    sums[i * COLUMN_BLOCKS + j] += b[j] * a;
                 }
             }
         }
     }
 
-    for (var i = 0u; i < MICRO_ROWS; i++) {
-        let row = first_row + (y + i / 4u * LANES_DOWN) * 4u + i % 4u;
+    for (var i = 0u; i < ROW_BLOCKS; i++) {
+        let row = first_row + (y + i * LANES_DOWN) * 4u;
         for (var j = 0u; j < COLUMN_BLOCKS; j++) {
             let column = first_column + (x + j * LANES_ACROSS) * 4u;
-            for (var c = 0u; c < 4u; c++) {
-                if (row < m && column + c < n) {
-                    store(split * params.sizes.w + c_offset(row, column + c, group), sums[i * COLUMN_BLOCKS + j][c]);
-                }
-            }
+            let block = sums[i * COLUMN_BLOCKS + j];
+            store_row(row, column, group, split, block[0]);
+            store_row(row + 1u, column, group, split, block[1]);
+            store_row(row + 2u, column, group, split, block[2]);
+            store_row(row + 3u, column, group, split, block[3]);
+        }
+    }
+}
+
+fn store_row(row: u32, column: u32, group: u32, split: u32, values: vec4<f32>) {
+    var four = values;
+    for (var c = 0u; c < 4u; c++) {
+        if (row < params.extents.x && column + c < params.extents.y) {
+            store(split * params.sizes.w + c_offset(row, column + c, group), four[c]);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Softmax cross-entropy with label smoothing: the loss of every row of logits and its gradient, by one kernel.
 //!
 //! With logits z of C classes, p = softmax(z), label l and smoothing ε, the target is tᵢ = (1 − ε)·[i = l] + ε/C and
-//! loss = −Σ tᵢ·log pᵢ = log Σ exp(zᵢ − m) − Σ tᵢ·(zᵢ − m) for the largest logit m; d loss/dz = p − t. This is PyTorch's
-//! `cross_entropy` with class indices and `reduction="none"`. (Source of the smoothing: Szegedy et al., "Rethinking the
-//! Inception architecture", 2016.)
+//! loss = −Σ tᵢ·log pᵢ = log Σ exp(zᵢ − m) − Σ tᵢ·(zᵢ − m) for the largest logit m; d loss/dz = p − t. This is
+//! PyTorch's `cross_entropy` with class indices and `reduction="none"`. (Source of the smoothing: Szegedy et al.,
+//! "Rethinking the Inception architecture", 2016.)
 //!
 //! A label that is no class makes the loss of its row, and the gradient, NaN: labels are data, which no shape rule can
 //! check, and a mistake must show.
@@ -107,7 +107,7 @@ impl Op for SoftmaxCrossEntropy {
                 let mut loss = exponentials.ln() - (T::c(1.0) - smoothing) * (row[label] - largest);
                 // Without smoothing, a class ruled out by a logit of minus infinity does not matter.
                 if smoothing > T::c(0.0) {
-                    loss = loss - share * row.iter().map(|&z| z - largest).sum::<T>();
+                    loss -= share * row.iter().map(|&z| z - largest).sum::<T>();
                 }
                 losses.push(loss);
                 for (class, &z) in row.iter().enumerate() {
@@ -150,7 +150,7 @@ pub fn samples() -> Vec<Sample> {
     let tolerance = Tolerance {
         absolute: 3e-6,
         relative: 1e-6,
-        reason: "WGSL allows exp(-d) 3 + 2d ulp, log 2^-21 near 1 and division 2.5 ulp; logits up to 8 apart are rounded",
+        reason: "WGSL allows exp(-d) 3 + 2d ulp, log 2^-21 near 1, division 2.5 ulp; logits up to 8 apart are rounded",
     };
     let op = |label_smoothing| SoftmaxCrossEntropy { label_smoothing };
     // Labels that meet the first and the last class.

@@ -1,8 +1,8 @@
 //! Dropout: elements become 0 at random, the others grow so that the expected value stays.
 //!
 //! y = x/(1 − rate) where the random word of the element is at least ⌊rate·2³²⌋, else 0. The words are those of
-//! [`RandomBits`]: key, step and stream fix them on every device, so nothing is stored and the gradient draws the same mask
-//! again. The comparison is one of integers: no device can round it otherwise.
+//! [`RandomBits`]: key, step and stream fix them on every device, so nothing is stored and the gradient draws the same
+//! mask again. The comparison is one of integers: no device can round it otherwise.
 //!
 //! Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 

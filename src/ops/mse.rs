@@ -43,24 +43,20 @@ mod tests {
     use super::*;
     use crate::array::Array;
     use crate::autodiff::gradients;
+    use crate::check::reference;
     use crate::dtype::DType;
-    use crate::graph::{Leaf, NodeKind, TensorType};
+    use crate::graph::{Leaf, TensorType};
 
     fn leaf(graph: &mut Graph, name: &str, dtype: DType, shape: &[usize]) -> Value {
         graph.leaf(Leaf::Input, name, TensorType::new(dtype, shape)).unwrap()
     }
 
-    /// The value of `wanted` where the leaves are `data`, in the order in which they were added.
-    fn evaluate(graph: &Graph, data: &[&Array], wanted: Value) -> Array {
-        let (mut leaves, mut values) = (data.iter(), Vec::<Vec<Array>>::new());
-        for (_, node) in graph.nodes() {
-            let inputs: Vec<Array> = node.inputs.iter().map(|v| values[v.node.0][v.output].clone()).collect();
-            values.push(match &node.kind {
-                NodeKind::Leaf(..) => vec![(*leaves.next().unwrap()).clone()],
-                NodeKind::Op(op) => op.reference(&inputs).unwrap(),
-            });
-        }
-        values[wanted.node.0][wanted.output].clone()
+    /// The value of `wanted` in `f64`.
+    fn evaluate(graph: &Graph, data: &[(&str, &Array)], wanted: Value) -> Array {
+        let mut graph = graph.clone();
+        graph.outputs = vec![("wanted".to_owned(), wanted)];
+        let leaves = data.iter().map(|(name, array)| ((Leaf::Input, (*name).to_owned()), (*array).clone())).collect();
+        reference::run(&graph, &leaves, DType::F64).unwrap().output("wanted").unwrap().clone()
     }
 
     #[test]
@@ -73,7 +69,7 @@ mod tests {
         let prediction = Array::new(&[2, 3], vec![1.0, 2.0, -3.0, 0.5, 0.0, 4.0]).unwrap();
         let target = Array::new(&[2, 3], vec![0.0, 2.5, -1.0, 0.5, 2.0, 1.0]).unwrap();
         // Differences 1, -0.5, -2, 0, -2, 3; squares 1, 0.25, 4, 0, 4, 9: 18.25 together.
-        let value = |wanted| evaluate(&graph, &[&prediction, &target], wanted).to_f64_vec();
+        let value = |wanted| evaluate(&graph, &[("p", &prediction), ("t", &target)], wanted).to_f64_vec();
         assert!((value(loss)[0] - 18.25 / 6.0).abs() < 1e-15);
         let expected = [1.0, -0.5, -2.0, 0.0, -2.0, 3.0].map(|difference| difference / 3.0);
         for (i, expected) in expected.into_iter().enumerate() {
@@ -87,7 +83,7 @@ mod tests {
         let mut graph = Graph::new();
         let (x, nothing) = (leaf(&mut graph, "x", DType::F32, &[]), leaf(&mut graph, "nothing", DType::F32, &[0, 4]));
         let means = [graph.mean_all(x).unwrap(), graph.mean_all(nothing).unwrap()];
-        let data = [&Array::scalar(-2.5), &Array::zeros(&[0, 4], DType::F64)];
+        let data = [("x", &Array::scalar(-2.5)), ("nothing", &Array::zeros(&[0, 4], DType::F32))];
         assert_eq!(evaluate(&graph, &data, means[0]).item().unwrap(), -2.5);
         assert!(evaluate(&graph, &data, means[1]).item().unwrap().is_nan());
     }

@@ -1,7 +1,8 @@
 //! Softmax along one axis, and its logarithm.
 //!
-//! softmax(x)ᵢ = exp(xᵢ − m) / Σⱼ exp(xⱼ − m) and log_softmax(x)ᵢ = xᵢ − m − log Σⱼ exp(xⱼ − m), where m is the largest x
-//! along the axis: the result does not depend on m, and no exponential overflows. A line with a NaN gives NaN everywhere.
+//! softmax(x)ᵢ = exp(xᵢ − m) / Σⱼ exp(xⱼ − m) and log_softmax(x)ᵢ = xᵢ − m − log Σⱼ exp(xⱼ − m), where m is the
+//! largest x along the axis: the result does not depend on m, and no exponential overflows. A line with a NaN gives NaN
+//! everywhere.
 //!
 //! Devices run the small operations of the decomposition; the gradients need nothing but the result.
 

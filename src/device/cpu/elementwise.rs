@@ -72,11 +72,11 @@ impl Plan {
     }
 }
 
-/// Cuts all of `writes` at the same places: pieces of `lengths`, each with where it starts. Empty pieces are left out.
-pub(super) fn split<'a>(
-    mut writes: Vec<&'a mut [u32]>,
-    lengths: impl Iterator<Item = usize>,
-) -> Vec<(usize, Vec<&'a mut [u32]>)> {
+/// Where a part of the results begins, and the part of each.
+pub(super) type Piece<'a> = (usize, Vec<&'a mut [u32]>);
+
+/// Cuts all of `writes` at the same places, into pieces of `lengths`. Empty pieces are left out.
+pub(super) fn split<'a>(mut writes: Vec<&'a mut [u32]>, lengths: impl Iterator<Item = usize>) -> Vec<Piece<'a>> {
     let mut start = 0;
     let mut pieces = Vec::with_capacity(lengths.size_hint().0);
     for length in lengths.filter(|&length| length > 0) {

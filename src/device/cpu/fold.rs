@@ -28,6 +28,13 @@ fn float(word: u32) -> f32 {
     f32::from_bits(word)
 }
 
+/// The sum of eight floats: three roundings on the way.
+#[inline(always)]
+fn eight(word: impl Fn(usize) -> u32) -> f64 {
+    let x: [f32; 8] = std::array::from_fn(|i| float(word(i)));
+    f64::from(((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])))
+}
+
 /// Sums of floats.
 pub(super) struct Sum;
 
@@ -36,26 +43,30 @@ impl Fold for Sum {
     const EMPTY: f64 = 0.0;
 
     fn row(values: &[u32], _: usize) -> f64 {
-        let mut lanes = [0f32; 16];
-        let (chunks, rest) = values.as_chunks::<16>();
+        let mut lanes = [0f64; 16];
+        let (chunks, rest) = values.as_chunks::<128>();
         for chunk in chunks {
-            for (lane, &word) in lanes.iter_mut().zip(chunk) {
-                *lane += float(word);
+            for (i, lane) in lanes.iter_mut().enumerate() {
+                *lane += eight(|row| chunk[row * 16 + i]);
             }
         }
-        lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>()
-            + rest.iter().map(|&word| f64::from(float(word))).sum::<f64>()
+        let mut short = [0f32; 16];
+        let (chunks, rest) = rest.as_chunks::<16>();
+        for chunk in chunks {
+            short.iter_mut().zip(chunk).for_each(|(lane, &word)| *lane += float(word));
+        }
+        let short = short.iter().map(|&lane| f64::from(lane));
+        lanes.iter().copied().chain(short).chain(rest.iter().map(|&word| f64::from(float(word)))).sum()
     }
 
     fn columns(states: &mut [f64], panel: &[u32], _: usize, _: &mut [f32]) {
         let width = states.len();
         let mut rows = panel.chunks_exact(8 * width);
-        for eight in &mut rows {
-            let row = |i: usize| &eight[i * width..(i + 1) * width];
+        for group in &mut rows {
+            let row = |i: usize| &group[i * width..(i + 1) * width];
             let rows: [&[u32]; 8] = std::array::from_fn(row);
             for (i, state) in states.iter_mut().enumerate() {
-                let x: [f32; 8] = std::array::from_fn(|row| float(rows[row][i]));
-                *state += f64::from(((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])));
+                *state += eight(|row| rows[row][i]);
             }
         }
         for row in rows.remainder().chunks_exact(width) {
@@ -197,12 +208,18 @@ impl Fold for Moments {
         }
         let mean = (Sum::row(values, 0) / values.len() as f64) as f32;
         let (mut deviations, mut squares) = ([0f32; 16], [0f32; 16]);
-        for chunk in values.chunks(16) {
+        let (chunks, rest) = values.as_chunks::<16>();
+        for chunk in chunks {
             for (lane, &word) in chunk.iter().enumerate() {
                 let deviation = float(word) - mean;
                 deviations[lane] += deviation;
                 squares[lane] += deviation * deviation;
             }
+        }
+        for (lane, &word) in rest.iter().enumerate() {
+            let deviation = float(word) - mean;
+            deviations[lane] += deviation;
+            squares[lane] += deviation * deviation;
         }
         Moment::corrected(values.len(), mean, deviations.iter().sum(), squares.iter().sum())
     }

@@ -13,7 +13,7 @@ use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, ShapeBuilder};
 use rayon::prelude::*;
 
 use super::depthwise::Depthwise;
-use super::elementwise::{self, split};
+use super::elementwise::{self, Piece, split};
 use super::memory::{Scratch, Slices, Source};
 use super::operand::Side;
 use super::program::OperandInfo;
@@ -99,7 +99,7 @@ impl Plan {
         let mut axes = [(output.group, groups), (output.row, m), (output.column, n)];
         axes.sort_unstable();
         let mut reach = 1;
-        for (stride, extent) in axes.into_iter().filter(|&(_, extent)| extent > 1) {
+        for (stride, extent) in axes.into_iter().filter(|&(_, extent)| extent > 1 && !empty) {
             if stride < reach {
                 return fail(format!("elements of the product overlap: {groups} of {m} by {n} as {output:?}"));
             }
@@ -135,7 +135,7 @@ impl Plan {
                 let tasks: Vec<(usize, usize)> = (0..blocks).flat_map(starts).collect();
                 let height = |row: usize| self.tile.m.min(rows - row);
                 let pieces = split(writes, tasks.iter().map(|&(_, row)| height(row) * width));
-                let work = |((block, row), (start, mut writes)): ((usize, usize), (usize, Vec<&mut [u32]>))| {
+                let work = |((block, row), (start, mut writes)): ((usize, usize), Piece<'_>)| {
                     let mut product = Scratch::take(height(row) * width);
                     self.block(a, b, block, row..row + height(row), product.floats());
                     let mut sources = sources.clone();

@@ -6,6 +6,7 @@
 //! reference of an operation that has a shader of its own. Work is cut by shapes and never by the number of threads, and
 //! partial results are added in a fixed order: one seed gives one result, bit for bit. Before: [`crate::schedule`].
 
+mod compile;
 mod depthwise;
 mod elementwise;
 mod fold;

@@ -13,6 +13,8 @@ use crate::graph::{Pooling, WindowKind};
 
 /// Elements of one task.
 const GRAIN: usize = 1 << 13;
+/// The tap of a window that has none.
+const NONE: u32 = u32::MAX;
 
 /// Pooling.
 #[derive(Debug)]
@@ -92,16 +94,24 @@ impl Plan {
                 let Some(chosen) = more.first_mut() else { return };
                 results.zip(chosen.par_chunks_mut(len)).for_each(|((row, best), chosen)| {
                     best.fill(f32::NEG_INFINITY);
-                    chosen.fill(u32::MAX);
+                    chosen.fill(NONE);
                     walk(row, &mut |tap, j, pixel| {
-                        let values = best[at(j)].iter_mut().zip(&mut chosen[at(j)]);
-                        for ((best, chosen), &x) in values.zip(&first[at(pixel)]) {
-                            let better = x > *best || (x.is_nan() && !best.is_nan()) || *chosen == u32::MAX;
-                            *best = if better { x } else { *best };
-                            *chosen = if better { tap as u32 } else { *chosen };
+                        let (best, chosen, x) = (&mut best[at(j)], &mut chosen[at(j)], &first[at(pixel)]);
+                        if chosen[0] == NONE {
+                            best.copy_from_slice(x);
+                            return chosen.fill(tap as u32);
+                        }
+                        for ((best, chosen), &x) in best.iter_mut().zip(chosen).zip(x) {
+                            // Larger or NaN, unless there is a NaN already.
+                            #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "true for NaN as well")]
+                            let better = !(x <= *best) & !best.is_nan();
+                            // Masks, since conditional moves of two types did not vectorise.
+                            let mask = u32::from(better).wrapping_neg();
+                            *best = f32::from_bits((x.to_bits() & mask) | (best.to_bits() & !mask));
+                            *chosen = (tap as u32 & mask) | (*chosen & !mask);
                         }
                     });
-                    chosen.iter_mut().filter(|chosen| **chosen == u32::MAX).for_each(|chosen| *chosen = 0);
+                    chosen.iter_mut().filter(|chosen| **chosen == NONE).for_each(|chosen| *chosen = 0);
                 });
             }
             WindowKind::MaxScatter => results.for_each(|(row, out)| {

@@ -322,8 +322,8 @@ impl GemmPlan {
     fn new(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> Self {
         // (rows, columns, depth, rows and columns of one invocation), staged in workgroup memory or not.
         let (rows, columns, depth, micro_rows, micro_columns, staged) = match (limits.direct, gemm.n) {
-            (true, 0..=4) => (64, 4, 4, 8, 4, false),
-            (true, 5..=16) => (32, 16, 4, 8, 8, false),
+            (true, 0..=4) => (32, 4, 4, 4, 4, false),
+            (true, 5..=16) => (16, 16, 4, 4, 4, false),
             (true, _) => (16, 32, 4, 8, 8, false),
             (false, 0..=48) => (64, 32, 16, 8, 4, true),
             (false, _) => (64, 64, 16, 4, 4, true),
@@ -379,10 +379,8 @@ fn lower_gemm(
         let vector = vectors[o] && vector_binding(slot);
         operand_functions(&mut source, name, operand, &bindings.name(slot), vector);
     }
-    let Matrix { row, column, group } = gemm.output;
-    source.line(&format!(
-        "fn c_offset(row: u32, column: u32, group: u32) -> u32 {{ return row * {row}u + column * {column}u + group * {group}u; }}"
-    ));
+    let offset = matrix_offset(&mut source, &gemm.output);
+    source.line(&format!("fn c_offset(row: u32, column: u32, group: u32) -> u32 {{ return {offset}; }}"));
     let mut store = String::from("fn store(i: u32, value: f32) {\n");
     match epilogue {
         Some((shape, expression)) => {
@@ -453,12 +451,10 @@ fn columns_are_contiguous(operand: &Operand) -> bool {
     }
 }
 
-/// `NAME_block`: four rows by four columns of an operand, as `[k][m]` for A and `[k][n]` for B.
+/// `NAME_block`: four rows by four columns of an operand.
 fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding: &str, vector: bool) {
     let element = match operand {
-        Operand::Matrix(Matrix { row, column, group }) => {
-            format!("i32(row * {row}u + column * {column}u + group * {group}u)")
-        }
+        Operand::Matrix(matrix) => format!("i32({})", matrix_offset(source, matrix)),
         Operand::Patches { window, image, positions, channels, pixel } => {
             window_constants(source, window, *image, *positions);
             operand_constants(source, *channels, *pixel);
@@ -501,10 +497,8 @@ fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding
              if (at >= 0) {{ four[i] = {binding}[u32(at)]; }}\n    }}\n    return four;\n}}"
         ));
     }
-    // Four vectors along the contiguous axis; transposed where that axis is not the one the block is made of.
+    // [row][column] of the operand from four vectors along its contiguous axis.
     let contiguous = columns_are_contiguous(operand);
-    let (signature, wanted) =
-        if name == "a" { ("row: u32, column: u32", !contiguous) } else { ("row: u32, column: u32", contiguous) };
     let four = |i: usize| {
         if contiguous {
             format!("{name}_four(row + {i}u, column, group, end)")
@@ -513,10 +507,21 @@ fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding
         }
     };
     let block = format!("mat4x4<f32>({}, {}, {}, {})", four(0), four(1), four(2), four(3));
-    let block = if wanted { block } else { format!("transpose({block})") };
+    let block = if contiguous { block } else { format!("transpose({block})") };
     source.line(&format!(
-        "fn {name}_block({signature}, group: u32, end: u32) -> mat4x4<f32> {{\n    return {block};\n}}"
+        "fn {name}_block(row: u32, column: u32, group: u32, end: u32) -> mat4x4<f32> {{\n    return {block};\n}}"
     ));
+}
+
+/// The element at (row, column, group) of a matrix. Strides are passed beside the text, except where neighbours are
+/// contiguous, so that products of any size share pipelines.
+fn matrix_offset(source: &mut Source, matrix: &Matrix) -> String {
+    let parts = [("row", matrix.row), ("column", matrix.column), ("group", matrix.group)];
+    let mut part = |(name, stride): (&str, usize)| match stride {
+        1 => name.to_owned(),
+        stride => format!("{name} * {}", source.scalar(stride as f64, DType::U32)),
+    };
+    parts.map(&mut part).join(" + ")
 }
 
 fn operand_constants(source: &mut Source, channels: usize, pixel: usize) {

@@ -107,8 +107,8 @@ impl Source {
         );
     }
 
-    /// A constant of an expression, passed beside the text: its expression in WGSL.
-    fn scalar(&mut self, value: f64, dtype: DType) -> String {
+    /// A number that is passed beside the text: its expression in WGSL.
+    pub fn scalar(&mut self, value: f64, dtype: DType) -> String {
         let bits = match dtype {
             DType::U32 => value as u32,
             DType::I32 => value as i32 as u32,
