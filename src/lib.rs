@@ -12,7 +12,10 @@ pub mod dtype;
 pub mod error;
 pub mod format;
 pub mod graph;
+pub mod loss;
+pub mod nn;
 pub mod ops;
+pub mod optim;
 pub mod program;
 pub mod random;
 pub mod schedule;
@@ -20,6 +23,7 @@ pub mod shape;
 pub mod simplify;
 pub mod store;
 pub mod tensor;
+pub mod train;
 
 pub use array::{Array, Element, Float};
 pub use device::Device;

@@ -138,6 +138,22 @@ impl Program {
         self.device().run(&self.executable, 0..self.schedule.steps.len())
     }
 
+    /// Runs step by step, waiting after each; gives every step's label and seconds. Slower than [`Program::run`] by the
+    /// waiting, so compare steps with each other.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn profile(&self, inputs: &[(&str, &Array)]) -> Result<Vec<(String, f64)>> {
+        self.write_inputs(inputs)?;
+        let timed = self.schedule.steps.iter().enumerate().map(|(i, step)| {
+            let start = std::time::Instant::now();
+            self.device().run(&self.executable, i..i + 1)?;
+            self.device().wait()?;
+            Ok((step.label.clone(), start.elapsed().as_secs_f64()))
+        });
+        timed.collect()
+    }
+
     /// The first half of a step: everything up to complete gradients, no updates that depend on them.
     ///
     /// # Errors

@@ -278,8 +278,11 @@ pub fn samples() -> Vec<Sample> {
     let integers = Array::from_fn(&[3, 40], |i| (i[0] * 7 + i[1]) as u32);
     samples.push(Sample::new("integers", reduction(Accumulator::Sum, &[1]), vec![integers], Tolerance::EXACT));
     let offset = Sample::uniform(&[64, 5], 99.0, 101.0, 4);
-    let cancels =
-        Tolerance { absolute: 2e-6, relative: 1e-6, reason: "deviations from a mean of 100 keep 1e-5 absolute" };
+    let cancels = Tolerance {
+        absolute: 5e-6,
+        relative: 1e-6,
+        reason: "a running mean of 100 rounds by 3.8e-6, which twice a deviation of 0.6 carries into the variance",
+    };
     samples.push(Sample::new("large mean", reduction(Accumulator::Moments, &[0]), vec![offset], cancels).not_smooth());
     samples
 }

@@ -3,8 +3,8 @@
 //! Nodes are visited in order. An elementwise node is not computed at once: its value is *lazy*, an expression over stored
 //! tensors, until something needs it stored. So chains of elementwise operations and views become one step, flow into a
 //! reduction that reads them, and become the epilogue of the matrix product or convolution at their head. A value that
-//! several nodes use is stored unless it is a mere view. Nothing is computed twice, and a step never binds more buffers
-//! than the device allows. Only what operations declare in their [`Lowering`] is used.
+//! several nodes use is stored, unless it is a view or takes one or two functions of two tensors: then it is cheaper to
+//! compute again than to write and read. A step never binds more buffers than the device allows. Only what operations declare in their [`Lowering`] is used.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -113,13 +113,13 @@ impl Fuser<'_> {
             Lowering::Elementwise(declared) => {
                 let shape = &node.types[0].shape;
                 let expression = self.splice(&declared, node, shape)?;
-                let view = expression.cost() == 0 && !expression.is_positional();
                 let single = self.uses.get(&value).copied().unwrap_or(0) <= 1 && !self.results.contains(&value);
-                if view && !single {
+                let again = self.may_repeat(&expression) && !self.results.contains(&value);
+                if expression.cost() == 0 && !single {
                     self.flush_all(&expression);
                 }
                 self.forms.insert(value, Form::Lazy(expression));
-                if !view && !single {
+                if !single && !again {
                     self.store_as(value, &label)?;
                 }
             }
@@ -138,6 +138,15 @@ impl Fuser<'_> {
             Lowering::Opaque(shader) => self.direct(id, node, Work::Opaque { shader, op: op.clone() }, label)?,
         }
         Ok(())
+    }
+
+    /// Whether an expression may be evaluated by each of several consumers: a view, or so little that reading its operands
+    /// again costs no more than reading its stored value.
+    fn may_repeat(&self, expression: &Expression) -> bool {
+        let operands = slots(expression);
+        let waiting = operands.iter().any(|slot| self.pending.contains_key(slot));
+        let view = expression.cost() == 0 && !expression.is_positional();
+        view || (expression.cost() <= 2 && operands.len() <= 2 && !expression.is_positional() && !waiting)
     }
 
     /// A step that reads and writes dense tensors.

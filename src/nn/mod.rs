@@ -1,0 +1,69 @@
+//! Layers: descriptions that turn into nodes when a model is traced.
+//!
+//! A layer is a plain struct of numbers that implements [`Module`]. It holds no weights: those live in the store under the
+//! path of the scope in which the layer runs. Input sizes come from the input. Images are `[N, H, W, C]`. Initial values
+//! are PyTorch's defaults. Written with [`crate::tensor`] alone, as a user's own layers are.
+
+mod activation;
+mod conv;
+mod linear;
+pub mod models;
+mod norm;
+mod pool;
+
+use std::sync::Arc;
+
+pub use activation::Activation;
+pub use conv::Conv2d;
+pub use linear::Linear;
+pub use norm::{BatchNorm, Dropout};
+pub use pool::{AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d};
+
+use crate::tensor::{Scope, Tensor};
+
+/// A layer or model.
+///
+/// Functions `Fn(&Scope, Tensor) -> Tensor` are modules too.
+pub trait Module: Send + Sync {
+    /// The output for `x`; parameters are declared in `scope`.
+    fn forward(&self, scope: &Scope, x: Tensor) -> Tensor;
+}
+
+impl<F: Fn(&Scope, Tensor) -> Tensor + Send + Sync> Module for F {
+    fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
+        self(scope, x)
+    }
+}
+
+/// Modules one after the other. Each runs in a scope named by its position or by the name it was added with.
+#[derive(Clone, Default)]
+pub struct Sequential {
+    layers: Vec<(String, Arc<dyn Module>)>,
+}
+
+impl Sequential {
+    /// No modules yet: the identity.
+    pub fn new() -> Self {
+        Sequential::default()
+    }
+
+    /// Adds a module in the scope `0`, `1`, … of its position.
+    #[must_use]
+    pub fn add(self, module: impl Module + 'static) -> Self {
+        let name = self.layers.len().to_string();
+        self.named(&name, module)
+    }
+
+    /// Adds a module in the scope `name`.
+    #[must_use]
+    pub fn named(mut self, name: &str, module: impl Module + 'static) -> Self {
+        self.layers.push((name.to_owned(), Arc::new(module)));
+        self
+    }
+}
+
+impl Module for Sequential {
+    fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
+        self.layers.iter().fold(x, |x, (name, layer)| layer.forward(&scope.enter(name), x))
+    }
+}

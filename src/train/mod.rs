@@ -1,0 +1,14 @@
+//! Training: the loop around programs.
+//!
+//! A [`Trainer`] owns a store and a model, compiles one program a mode and batch size when it is first needed, shuffles by
+//! seed and epoch, sets the learning rate before every step, and reads loss and accuracy once an epoch: they accumulate on
+//! the device. [`model_file`] saves and loads weights with what prediction needs. Before: [`crate::program`],
+//! [`crate::nn`], [`crate::optim`], [`crate::data`].
+
+pub mod metrics;
+pub mod model_file;
+mod trainer;
+
+pub use metrics::Metrics;
+pub use model_file::{ModelFile, ModelInfo};
+pub use trainer::{Augmentation, Epoch, Schedule, Settings, Trainer};

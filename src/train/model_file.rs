@@ -1,0 +1,78 @@
+//! A trained model as one safetensors file: weights, and what prediction needs in the metadata.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::array::Array;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::format::safetensors;
+
+/// What prediction needs besides weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// The network's name in [`crate::nn::models`].
+    pub model: String,
+    /// The names of the classes, in the order of the outputs.
+    pub class_names: Vec<String>,
+    /// `[H, W, C]` of the pictures.
+    pub image_shape: [usize; 3],
+    /// The name of the data set it was trained on.
+    pub dataset: String,
+}
+
+/// A model read from a file.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// What it is.
+    pub info: ModelInfo,
+    /// Parameters and states by name.
+    pub weights: BTreeMap<String, Array>,
+}
+
+impl ModelFile {
+    /// Writes the file, which is replaced as a whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let [height, width, channels] = self.info.image_shape;
+        let class_names = serde_json::to_string(&self.info.class_names).unwrap_or_default();
+        let metadata = [
+            ("neuropil.model", self.info.model.clone()),
+            ("neuropil.class_names", class_names),
+            ("neuropil.image_shape", format!("{height},{width},{channels}")),
+            ("neuropil.dataset", self.info.dataset.clone()),
+        ];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        safetensors::save(path, &self.weights, &metadata)
+    }
+
+    /// Reads a file that [`ModelFile::save`] wrote.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or lacks what prediction needs.
+    pub fn load(path: &Path) -> Result<Self> {
+        let (weights, metadata) = safetensors::load(path)?;
+        let info = read_info(&metadata).context(|| path.display().to_string())?;
+        Ok(ModelFile { info, weights })
+    }
+}
+
+fn read_info(metadata: &BTreeMap<String, String>) -> Result<ModelInfo> {
+    let get = |key: &str| {
+        metadata.get(key).ok_or_else(|| {
+            let text = format!("the file has no {key:?}: it holds weights, but was not saved by `neuropil train`");
+            Error::new(ErrorKind::Format, text)
+        })
+    };
+    let damaged = |key: &str| Error::new(ErrorKind::Format, format!("{key:?} in the file is damaged; save the model again"));
+    let class_names: Vec<String> =
+        serde_json::from_str(get("neuropil.class_names")?).map_err(|_| damaged("neuropil.class_names"))?;
+    let extents: Vec<usize> = get("neuropil.image_shape")?.split(',').filter_map(|part| part.parse().ok()).collect();
+    let image_shape = extents.try_into().map_err(|_| damaged("neuropil.image_shape"))?;
+    if class_names.is_empty() {
+        return Err(damaged("neuropil.class_names"));
+    }
+    let (model, dataset) = (get("neuropil.model")?.clone(), get("neuropil.dataset")?.clone());
+    Ok(ModelInfo { model, class_names, image_shape, dataset })
+}

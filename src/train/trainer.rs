@@ -1,0 +1,353 @@
+//! The loop: epochs, batches, evaluation, prediction.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::metrics::{self, Metrics};
+use crate::array::Array;
+use crate::data::{Dataset, shuffle};
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::loss::cross_entropy;
+use crate::nn::Module;
+use crate::optim::{Adam, LEARNING_RATE, Optimizer};
+use crate::program::{Mode, Program};
+use crate::random::Stream;
+use crate::store::Store;
+use crate::tensor::Trace;
+
+/// How the learning rate changes over the steps of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// It does not.
+    Constant,
+    /// Up in a straight line over the first tenth, then down along half a cosine to zero
+    /// (Loshchilov & Hutter 2017, arXiv 1608.03983).
+    Cosine,
+}
+
+impl Schedule {
+    /// The factor of the learning rate at `step` of `steps`.
+    pub fn factor(self, step: usize, steps: usize) -> f64 {
+        match self {
+            Schedule::Constant => 1.0,
+            Schedule::Cosine => {
+                let warm_up = (steps / 10).max(1);
+                if step < warm_up {
+                    return (step + 1) as f64 / warm_up as f64;
+                }
+                let progress = (step - warm_up) as f64 / (steps - warm_up).max(1) as f64;
+                0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            }
+        }
+    }
+}
+
+/// Random changes of training images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Augmentation {
+    /// Images are shifted by up to this many pixels on each axis; zeros come in.
+    pub shift: usize,
+}
+
+/// What a run is made of.
+pub struct Settings {
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Samples a step.
+    pub batch_size: usize,
+    /// The rule of updates.
+    pub optimizer: Box<dyn Optimizer>,
+    /// The peak of the learning rate.
+    pub learning_rate: f64,
+    /// How it changes.
+    pub schedule: Schedule,
+    /// The share of the target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// Random changes of images.
+    pub augmentation: Augmentation,
+    /// Fixes initial values, order, dropout and augmentation.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    /// AdamW at 2e-3 with weight decay 0.01, a cosine schedule, batches of 64, 40 epochs.
+    fn default() -> Self {
+        let learning_rate = 2e-3;
+        Settings {
+            epochs: 40,
+            batch_size: 64,
+            optimizer: Box::new(Adam::decoupled(learning_rate, 0.01)),
+            learning_rate,
+            schedule: Schedule::Cosine,
+            label_smoothing: 0.0,
+            augmentation: Augmentation::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// What an epoch gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub number: usize,
+    /// On the training set, while it changed.
+    pub train: Metrics,
+    /// On the test set afterwards, if there is one.
+    pub test: Option<Metrics>,
+    /// Wall-clock time of training and testing.
+    pub seconds: f64,
+}
+
+/// A model in training, or after it.
+pub struct Trainer {
+    store: Store,
+    model: Arc<dyn Module>,
+    settings: Settings,
+    image_shape: [usize; 3],
+    train_programs: BTreeMap<usize, Program>,
+    evaluate_programs: BTreeMap<usize, Program>,
+    predict_programs: BTreeMap<usize, Program>,
+}
+
+impl Trainer {
+    /// Samples a step of evaluation.
+    pub const EVALUATION_BATCH: usize = 256;
+
+    /// A new model for images `[H, W, C]` on `device`, with initial weights. The model's output must be logits
+    /// `[N, classes]`.
+    pub fn new(device: &Device, model: impl Module + 'static, image_shape: [usize; 3], settings: Settings) -> Self {
+        Trainer {
+            store: Store::new(device, settings.seed),
+            model: Arc::new(model),
+            settings,
+            image_shape,
+            train_programs: BTreeMap::new(),
+            evaluate_programs: BTreeMap::new(),
+            predict_programs: BTreeMap::new(),
+        }
+    }
+
+    /// The parameters and states.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What the run is made of.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Trains on `train`, testing on `test` after every epoch. `report` gets every epoch and can stop the run.
+    ///
+    /// # Errors
+    /// When the images have another shape, there are none, the loss stops being a number, or the device is lost.
+    pub fn fit(
+        &mut self,
+        train: &Dataset,
+        test: Option<&Dataset>,
+        mut report: impl FnMut(&Epoch) -> ControlFlow<()>,
+    ) -> Result<Vec<Epoch>> {
+        self.fit_with_steps(train, test, |_, _| {}, &mut report)
+    }
+
+    /// As [`Trainer::fit`]; `on_step` gets the number of steps done and of all steps after each.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub fn fit_with_steps(
+        &mut self,
+        train: &Dataset,
+        test: Option<&Dataset>,
+        mut on_step: impl FnMut(usize, usize),
+        mut report: impl FnMut(&Epoch) -> ControlFlow<()>,
+    ) -> Result<Vec<Epoch>> {
+        self.check_shape(train)?;
+        if train.is_empty() {
+            return Err(Error::new(ErrorKind::Config, format!("{}: there are no images to train on", train.name())));
+        }
+        let batch_size = self.settings.batch_size.min(train.len());
+        let steps = train.len().div_ceil(batch_size) * self.settings.epochs;
+        let mut done = 0;
+        let mut epochs = Vec::with_capacity(self.settings.epochs);
+        for number in 1..=self.settings.epochs {
+            let start = Instant::now();
+            let order = shuffle(train.len(), self.settings.seed, number as u64);
+            let mut stream = Stream::new(self.settings.seed, &format!("augment.{number}"));
+            for indices in train.batches(&order, batch_size)? {
+                let (images, labels) = train.batch(indices)?;
+                let images = self.settings.augmentation.apply(images, &mut stream)?;
+                self.step(&images, &labels, self.settings.schedule.factor(done, steps))?;
+                done += 1;
+                on_step(done, steps);
+            }
+            let train = metrics::take(&self.store)?;
+            if !train.loss.is_finite() {
+                return Err(Error::new(
+                    ErrorKind::Parity,
+                    format!("the loss of epoch {number} is {}; lower the learning rate", train.loss),
+                ));
+            }
+            let test = test.map(|test| self.evaluate(test)).transpose()?;
+            let epoch = Epoch { number, train, test, seconds: start.elapsed().as_secs_f64() };
+            epochs.push(epoch);
+            if report(&epoch).is_break() {
+                break;
+            }
+        }
+        Ok(epochs)
+    }
+
+    /// One step on a batch, with `factor` times the learning rate. Does not wait for the device.
+    ///
+    /// # Errors
+    /// When the batch does not fit the model, or the device is lost.
+    pub fn step(&mut self, images: &Array, labels: &Array, factor: f64) -> Result<()> {
+        let batch = labels.len();
+        if !self.train_programs.contains_key(&batch) {
+            let program = self.compile_train(batch)?;
+            self.train_programs.insert(batch, program);
+        }
+        let rate = (self.settings.learning_rate * factor) as f32;
+        self.store.set(LEARNING_RATE, &Array::scalar(rate))?;
+        self.train_programs[&batch].run(&[("images", images), ("labels", labels)])
+    }
+
+    /// The program of a training step of `batch` samples, compiled if it is new.
+    ///
+    /// # Errors
+    /// When the model does not fit the device.
+    pub fn train_program(&mut self, batch: usize) -> Result<&Program> {
+        if !self.train_programs.contains_key(&batch) {
+            let program = self.compile_train(batch)?;
+            self.train_programs.insert(batch, program);
+        }
+        Ok(&self.train_programs[&batch])
+    }
+
+    fn compile_train(&self, batch: usize) -> Result<Program> {
+        Program::compile(&format!("train at {batch}"), &self.store, Mode::Train, |trace| {
+            let (images, labels, logits) = self.trace(trace, batch);
+            let _ = images;
+            let losses = logits.softmax_cross_entropy(&labels, self.settings.label_smoothing);
+            metrics::accumulate(trace, &losses, &logits, &labels);
+            let loss = cross_entropy(&logits, &labels, self.settings.label_smoothing);
+            trace.output("loss", &loss);
+            self.settings.optimizer.update(trace, &trace.gradients(&loss));
+        })
+    }
+
+    /// Loss and accuracy on a data set, without training.
+    ///
+    /// # Errors
+    /// When the images have another shape, or the device is lost.
+    pub fn evaluate(&mut self, data: &Dataset) -> Result<Metrics> {
+        self.check_shape(data)?;
+        let order: Vec<usize> = (0..data.len()).collect();
+        for indices in data.batches(&order, Self::EVALUATION_BATCH)? {
+            let (images, labels) = data.batch(indices)?;
+            if !self.evaluate_programs.contains_key(&indices.len()) {
+                let name = format!("evaluate at {}", indices.len());
+                let program = Program::compile(&name, &self.store, Mode::Evaluate, |trace| {
+                    let (_, labels, logits) = self.trace(trace, indices.len());
+                    let losses = logits.softmax_cross_entropy(&labels, 0.0);
+                    metrics::accumulate(trace, &losses, &logits, &labels);
+                })?;
+                self.evaluate_programs.insert(indices.len(), program);
+            }
+            self.evaluate_programs[&indices.len()].run(&[("images", &images), ("labels", &labels)])?;
+        }
+        metrics::take(&self.store)
+    }
+
+    /// The probabilities `[N, classes]` for images `[N, H, W, C]`.
+    ///
+    /// # Errors
+    /// When the images have another shape, or the device is lost.
+    pub fn predict(&mut self, images: &Array) -> Result<Array> {
+        let [batch, shape @ ..] = images.shape() else {
+            return Err(Error::new(ErrorKind::Shape, "predict: images are [N, H, W, C]"));
+        };
+        if shape != self.image_shape {
+            let text = format!("predict: the model takes images {:?}, these are {shape:?}", self.image_shape);
+            return Err(Error::new(ErrorKind::Shape, text));
+        }
+        if !self.predict_programs.contains_key(batch) {
+            let name = format!("predict at {batch}");
+            let program = Program::compile(&name, &self.store, Mode::Evaluate, |trace| {
+                let images = self.images(trace, *batch);
+                let logits = self.model.forward(&trace.scope(), images);
+                trace.output("probabilities", &logits.softmax(-1));
+            })?;
+            self.predict_programs.insert(*batch, program);
+        }
+        let program = &self.predict_programs[batch];
+        program.run(&[("images", images)])?;
+        program.read("probabilities")
+    }
+
+    fn images(&self, trace: &Trace, batch: usize) -> crate::Tensor {
+        let [height, width, channels] = self.image_shape;
+        trace.input("images", &[batch, height, width, channels], DType::F32)
+    }
+
+    /// (images, labels, logits).
+    fn trace(&self, trace: &Trace, batch: usize) -> (crate::Tensor, crate::Tensor, crate::Tensor) {
+        let images = self.images(trace, batch);
+        let labels = trace.input("labels", &[batch], DType::U32);
+        let logits = self.model.forward(&trace.scope(), images.clone());
+        (images, labels, logits)
+    }
+
+    fn check_shape(&self, data: &Dataset) -> Result<()> {
+        if data.image_shape() == self.image_shape {
+            return Ok(());
+        }
+        let text = format!(
+            "{}: the images are {:?}, the model takes {:?}; use the data set it was made for",
+            data.name(),
+            data.image_shape(),
+            self.image_shape
+        );
+        Err(Error::new(ErrorKind::Shape, text))
+    }
+}
+
+impl Augmentation {
+    /// Changes every image of a batch `[N, H, W, C]`.
+    ///
+    /// # Errors
+    /// When the array does not hold `f32` images.
+    pub fn apply(&self, images: Array, stream: &mut Stream) -> Result<Array> {
+        if self.shift == 0 {
+            return Ok(images);
+        }
+        let shape = images.shape().to_vec();
+        let [batch, height, width, channels] = shape[..] else {
+            return Err(Error::new(ErrorKind::Shape, format!("images are [N, H, W, C], these are {shape:?}")));
+        };
+        let source = images.as_slice::<f32>()?;
+        let mut shifted = vec![0f32; source.len()];
+        let row = width * channels;
+        let reach = self.shift as i64;
+        for image in 0..batch {
+            let mut offset = || stream.below(2 * reach as u64 + 1) as i64 - reach;
+            let (down, right) = (offset(), offset());
+            let kept = width.saturating_sub(right.unsigned_abs() as usize) * channels;
+            for y in 0..height as i64 {
+                let from = y - down;
+                if from < 0 || from >= height as i64 || kept == 0 {
+                    continue;
+                }
+                let source_row = (image * height + from as usize) * row + (-right).max(0) as usize * channels;
+                let target_row = (image * height + y as usize) * row + right.max(0) as usize * channels;
+                shifted[target_row..target_row + kept].copy_from_slice(&source[source_row..source_row + kept]);
+            }
+        }
+        Array::new(&shape, shifted)
+    }
+}
