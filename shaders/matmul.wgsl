@@ -11,9 +11,13 @@
 //
 // The sum over k may be split among workgroups: each split stores its part at split * params.sizes.w, to be added in order.
 //
-// Prelude: ROWS, COLUMNS, DEPTH, MICRO_ROWS, MICRO_COLUMNS, STAGED; a_block(row, k, group, end), b_block(k, column, group,
-// end); store(i, value); c_offset(row, column, group); params.extents = (M, N, K, groups); params.sizes = (splits, k a
-// split, -, elements of C).
+// Finding an element takes divisions, so indices are decoded once and used for many elements: `a_rows(first, group)` decodes
+// four rows, `a_columns` four columns, and `a_block` reads the 16 elements where they cross.
+//
+// Prelude: ROWS, COLUMNS, DEPTH, MICRO_ROWS, MICRO_COLUMNS, STAGED; Four = four decoded indices; a_rows(row, group),
+// a_columns(k, group, end), a_block(rows, columns); b_rows(k, group, end), b_columns(column, group), b_block(rows, columns);
+// store(i, value); c_offset(row, column, group); params.extents = (M, N, K, groups); params.sizes = (splits, k a split, -,
+// elements of C).
 
 const LANES_ACROSS = COLUMNS / MICRO_COLUMNS;
 const LANES_DOWN = ROWS / MICRO_ROWS;
@@ -61,7 +65,8 @@ fn main(
             for (var block = lane; block < ROWS / 4u * (DEPTH / 4u); block += WORKGROUP) {
                 let depth = block % (DEPTH / 4u) * 4u;
                 let row = block / (DEPTH / 4u);
-                let values = transpose(a_block(first_row + row * 4u, k + depth, group, end));
+                let rows = a_rows(first_row + row * 4u, group);
+                let values = transpose(a_block(rows, a_columns(k + depth, group, end)));
                 tile_a[depth * (ROWS / 4u) + row] = values[0];
                 tile_a[(depth + 1u) * (ROWS / 4u) + row] = values[1];
                 tile_a[(depth + 2u) * (ROWS / 4u) + row] = values[2];
@@ -70,7 +75,8 @@ fn main(
             for (var block = lane; block < COLUMNS / 4u * (DEPTH / 4u); block += WORKGROUP) {
                 let column = block % (COLUMNS / 4u);
                 let depth = block / (COLUMNS / 4u) * 4u;
-                let values = b_block(k + depth, first_column + column * 4u, group, end);
+                let columns = b_columns(first_column + column * 4u, group);
+                let values = b_block(b_rows(k + depth, group, end), columns);
                 tile_b[depth * (COLUMNS / 4u) + column] = values[0];
                 tile_b[(depth + 1u) * (COLUMNS / 4u) + column] = values[1];
                 tile_b[(depth + 2u) * (COLUMNS / 4u) + column] = values[2];
@@ -89,13 +95,23 @@ fn main(
             workgroupBarrier();
         }
     } else {
+        var rows: array<Four, ROW_BLOCKS>;
+        for (var i = 0u; i < ROW_BLOCKS; i++) {
+            rows[i] = a_rows(first_row + (y + i * LANES_DOWN) * 4u, group);
+        }
+        var columns: array<Four, COLUMN_BLOCKS>;
+        for (var j = 0u; j < COLUMN_BLOCKS; j++) {
+            columns[j] = b_columns(first_column + (x + j * LANES_ACROSS) * 4u, group);
+        }
         for (var k = begin; k < end; k += 4u) {
+            let depth_of_b = b_rows(k, group, end);
+            let depth_of_a = a_columns(k, group, end);
             var b: array<mat4x4<f32>, COLUMN_BLOCKS>;
             for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-                b[j] = b_block(k, first_column + (x + j * LANES_ACROSS) * 4u, group, end);
+                b[j] = b_block(depth_of_b, columns[j]);
             }
             for (var i = 0u; i < ROW_BLOCKS; i++) {
-                let a = a_block(first_row + (y + i * LANES_DOWN) * 4u, k, group, end);
+                let a = a_block(rows[i], depth_of_a);
                 for (var j = 0u; j < COLUMN_BLOCKS; j++) {
                     sums[i * COLUMN_BLOCKS + j] += b[j] * a;
                 }

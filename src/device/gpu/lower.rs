@@ -359,6 +359,8 @@ fn lower_gemm(
     source.constant("MICRO_ROWS", format_args!("{}u", plan.micro_rows));
     source.constant("MICRO_COLUMNS", format_args!("{}u", plan.micro_columns));
     source.constant("STAGED", plan.staged);
+    source.alias("Four", "array<vec3<u32>, 4>");
+    source.constant("OUTSIDE", "vec3<u32>(0xffffffffu)");
     let vectors = [operand_vectors(&gemm.a, gemm.k, gemm.m), operand_vectors(&gemm.b, gemm.n, gemm.k)];
     let bindings = Bindings::new(schedule, &step.reads, &target);
     for (i, bound) in bindings.bounds.iter().enumerate() {
@@ -379,7 +381,8 @@ fn lower_gemm(
         let vector = vectors[o] && vector_binding(slot);
         operand_functions(&mut source, name, operand, &bindings.name(slot), vector);
     }
-    let offset = matrix_offset(&mut source, &gemm.output);
+    let Matrix { row, column, group } = gemm.output;
+    let offset = matrix_offset(&mut source, &[("row", row), ("column", column), ("group", group)]);
     source.line(&format!("fn c_offset(row: u32, column: u32, group: u32) -> u32 {{ return {offset}; }}"));
     let mut store = String::from("fn store(i: u32, value: f32) {\n");
     match epilogue {
@@ -451,77 +454,87 @@ fn columns_are_contiguous(operand: &Operand) -> bool {
     }
 }
 
-/// `NAME_block`: four rows by four columns of an operand.
+/// `NAME_rows`, `NAME_columns`, `NAME_block`: how the kernel reads four rows by four columns of an operand.
 fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding: &str, vector: bool) {
-    let element = match operand {
-        Operand::Matrix(matrix) => format!("i32({})", matrix_offset(source, matrix)),
+    let (row, column, element) = match operand {
+        Operand::Matrix(matrix) => {
+            let row = matrix_offset(source, &[("index", matrix.row), ("group", matrix.group)]);
+            let column = matrix_offset(source, &[("index", matrix.column)]);
+            (format!("vec3<u32>({row}, 0u, 0u)"), format!("vec3<u32>({column}, 0u, 0u)"), "i32(row.x + column.x)")
+        }
         Operand::Patches { window, image, positions, channels, pixel } => {
             window_constants(source, window, *image, *positions);
             operand_constants(source, *channels, *pixel);
             source.library(source::WINDOW);
             source.library(source::PATCHES);
-            "patches_element(row, column, group)".to_owned()
+            ("patches_row(index, group)".into(), "patches_column(index, group)".into(), "patches_element(row, column)")
         }
         Operand::Covering { window, image, positions, channels, pixel } => {
             window_constants(source, window, *image, *positions);
             operand_constants(source, *channels, *pixel);
             source.library(source::WINDOW);
             source.library(source::COVERING);
-            "covering_element(row, column, group)".to_owned()
+            ("covering_row(index, group)".into(), "covering_column(index, group)".into(), "covering_element(row, column)")
         }
         Operand::Filters { taps, outputs, channels } => {
             // Row = (tap, output), column = channel, in [output, tap, channel].
-            format!(
-                "i32(((group * {outputs}u + row % {outputs}u) * {taps}u + row / {outputs}u) * {channels}u + column)"
-            )
+            let row = format!(
+                "vec3<u32>(((group * {outputs}u + index % {outputs}u) * {taps}u + index / {outputs}u) * {channels}u, 0u, 0u)"
+            );
+            (row, "vec3<u32>(index, 0u, 0u)".into(), "i32(row.x + column.x)")
         }
     };
     // Rows of A are bounded by m and its columns by the end of the split; for B it is the other way round.
-    let (rows, columns) = if name == "a" { ("params.extents.x", "end") } else { ("end", "params.extents.y") };
-    source.line(&format!(
-        "fn {name}_at(row: u32, column: u32, group: u32, end: u32) -> i32 {{\n    \
-         if (row >= {rows} || column >= {columns}) {{ return -1; }}\n    return {element};\n}}"
-    ));
-    if vector {
-        source.line(&format!(
-            "fn {name}_four(row: u32, column: u32, group: u32, end: u32) -> vec4<f32> {{\n    \
-             let at = {name}_at(row, column, group, end);\n    \
-             if (at < 0) {{ return vec4<f32>(); }}\n    return {binding}[u32(at) / 4u];\n}}"
-        ));
+    let sides = if name == "a" {
+        [("rows", row, "", "params.extents.x"), ("columns", column, ", end: u32", "end")]
     } else {
-        let (down, across) = if columns_are_contiguous(operand) { ("0u", "i") } else { ("i", "0u") };
+        [("rows", row, ", end: u32", "end"), ("columns", column, "", "params.extents.y")]
+    };
+    for (side, decoded, parameter, limit) in sides {
         source.line(&format!(
-            "fn {name}_four(row: u32, column: u32, group: u32, end: u32) -> vec4<f32> {{\n    \
-             var four = vec4<f32>();\n    for (var i = 0u; i < 4u; i++) {{\n        \
-             let at = {name}_at(row + {down}, column + {across}, group, end);\n        \
-             if (at >= 0) {{ four[i] = {binding}[u32(at)]; }}\n    }}\n    return four;\n}}"
+            "fn {name}_{side}(first: u32, group: u32{parameter}) -> Four {{\n    var four: Four;\n    \
+             for (var i = 0u; i < 4u; i++) {{\n        let index = first + i;\n        \
+             four[i] = select({decoded}, OUTSIDE, index >= {limit});\n    }}\n    return four;\n}}"
         ));
     }
-    // [row][column] of the operand from four vectors along its contiguous axis.
-    let contiguous = columns_are_contiguous(operand);
-    let four = |i: usize| {
-        if contiguous {
-            format!("{name}_four(row + {i}u, column, group, end)")
-        } else {
-            format!("{name}_four(row, column + {i}u, group, end)")
-        }
-    };
-    let block = format!("mat4x4<f32>({}, {}, {}, {})", four(0), four(1), four(2), four(3));
-    let block = if contiguous { block } else { format!("transpose({block})") };
     source.line(&format!(
-        "fn {name}_block(row: u32, column: u32, group: u32, end: u32) -> mat4x4<f32> {{\n    return {block};\n}}"
+        "fn {name}_element(row: vec3<u32>, column: vec3<u32>) -> i32 {{\n    \
+         if (row.x == OUTSIDE.x || column.x == OUTSIDE.x) {{ return -1; }}\n    return {element};\n}}"
     ));
+    // One read: four neighbours, or one element.
+    if vector {
+        source.line(&format!(
+            "fn {name}_four(row: vec3<u32>, column: vec3<u32>) -> vec4<f32> {{\n    \
+             let at = {name}_element(row, column);\n    if (at < 0) {{ return vec4<f32>(); }}\n    \
+             return {binding}[u32(at) / 4u];\n}}"
+        ));
+    } else {
+        source.line(&format!(
+            "fn {name}_one(row: vec3<u32>, column: vec3<u32>) -> f32 {{\n    \
+             let at = {name}_element(row, column);\n    if (at < 0) {{ return 0.0; }}\n    return {binding}[u32(at)];\n}}"
+        ));
+    }
+    // [row][column] of the block.
+    let list = |part: &dyn Fn(usize) -> String| (0..4).map(part).collect::<Vec<_>>().join(", ");
+    let block = if !vector {
+        let row = |i: usize| format!("vec4<f32>({})", list(&|j| format!("{name}_one(rows[{i}], columns[{j}])")));
+        format!("mat4x4<f32>({})", list(&row))
+    } else if columns_are_contiguous(operand) {
+        format!("mat4x4<f32>({})", list(&|i| format!("{name}_four(rows[{i}], columns[0])")))
+    } else {
+        format!("transpose(mat4x4<f32>({}))", list(&|j| format!("{name}_four(rows[0], columns[{j}])")))
+    };
+    source.line(&format!("fn {name}_block(rows: Four, columns: Four) -> mat4x4<f32> {{\n    return {block};\n}}"));
 }
 
-/// The element at (row, column, group) of a matrix. Strides are passed beside the text, except where neighbours are
-/// contiguous, so that products of any size share pipelines.
-fn matrix_offset(source: &mut Source, matrix: &Matrix) -> String {
-    let parts = [("row", matrix.row), ("column", matrix.column), ("group", matrix.group)];
-    let mut part = |(name, stride): (&str, usize)| match stride {
+/// The sum of indices times strides. Strides are passed beside the text, except where neighbours are contiguous, so that
+/// products of any size share pipelines.
+fn matrix_offset(source: &mut Source, parts: &[(&str, usize)]) -> String {
+    let mut part = |&(name, stride): &(&str, usize)| match stride {
         1 => name.to_owned(),
         stride => format!("{name} * {}", source.scalar(stride as f64, DType::U32)),
     };
-    parts.map(&mut part).join(" + ")
+    parts.iter().map(&mut part).collect::<Vec<_>>().join(" + ")
 }
 
 fn operand_constants(source: &mut Source, channels: usize, pixel: usize) {
