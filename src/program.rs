@@ -11,11 +11,11 @@ use std::sync::Arc;
 use crate::array::Array;
 use crate::device::{Buffer, Device, Executable};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::graph::{Graph, TensorType};
+use crate::graph::{Graph, Leaf, TensorType};
 use crate::schedule::{Arena, Schedule, schedule};
 use crate::simplify::simplify;
 use crate::store::Store;
-use crate::tensor::Trace;
+use crate::tensor::{Tensor, Trace};
 
 /// A compiled computation over a [`Store`].
 pub struct Program {
@@ -25,6 +25,8 @@ pub struct Program {
     schedule: Arc<Schedule>,
     buffers: BTreeMap<Arena, Buffer>,
     executable: Executable,
+    /// Inputs whose data was written when the program was compiled.
+    bound: Vec<String>,
 }
 
 /// Whether a program trains.
@@ -78,7 +80,14 @@ impl Program {
     async fn from_trace(name: &str, store: &Store, trace: &Trace) -> Result<Self> {
         let traced = trace.finish()?;
         store.prepare(&traced.specs)?;
-        Self::load(name, store, &traced.graph).await
+        let mut program = Self::load(name, store, &traced.graph).await?;
+        for (input, array) in &traced.bound {
+            if program.takes(input) {
+                program.write_input(input, array)?;
+            }
+        }
+        program.bound = traced.bound.into_iter().map(|(input, _)| input).collect();
+        Ok(program)
     }
 
     async fn load(name: &str, store: &Store, graph: &Graph) -> Result<Self> {
@@ -96,7 +105,15 @@ impl Program {
         }
         let schedule = Arc::new(schedule);
         let executable = device.load(&schedule, &buffers).await?;
-        Ok(Program { name: name.to_owned(), store: store.clone(), graph, schedule, buffers, executable })
+        Ok(Program {
+            name: name.to_owned(),
+            store: store.clone(),
+            graph,
+            schedule,
+            buffers,
+            executable,
+            bound: Vec::new(),
+        })
     }
 
     /// The name it was compiled with.
@@ -124,7 +141,7 @@ impl Program {
         &self.schedule
     }
 
-    /// Whether the program has an input of this name.
+    /// Whether a result depends on the input of this name.
     pub fn takes(&self, input: &str) -> bool {
         self.schedule.inputs.iter().any(|(name, _)| name == input)
     }
@@ -222,24 +239,29 @@ impl Program {
 
     fn write_inputs(&self, inputs: &[(&str, &Array)]) -> Result<()> {
         for (name, _) in &self.schedule.inputs {
-            if !inputs.iter().any(|(given, _)| given == name) {
+            if !inputs.iter().any(|(given, _)| given == name) && !self.bound.contains(name) {
                 return Err(self.error(ErrorKind::Config, format!("the input {name:?} is missing")));
             }
         }
-        for (name, array) in inputs {
-            let Some((_, slot)) = self.schedule.inputs.iter().find(|(known, _)| known == name) else {
-                let known: Vec<&str> = self.schedule.inputs.iter().map(|(name, _)| name.as_str()).collect();
-                return Err(self.error(ErrorKind::Config, format!("no input {name:?}; it has {}", known.join(", "))));
-            };
-            let ty = &self.schedule.slot(*slot).ty;
-            if ty.shape != array.shape() || ty.dtype != array.dtype() {
-                let text = format!("input {name:?} is {ty}, got {}{:?}", array.dtype(), array.shape());
-                return Err(self.error(ErrorKind::Shape, text));
+        inputs.iter().try_for_each(|(name, array)| self.write_input(name, array))
+    }
+
+    fn write_input(&self, name: &str, array: &Array) -> Result<()> {
+        let Some((_, slot)) = self.schedule.inputs.iter().find(|(known, _)| known == name) else {
+            let known: Vec<&str> = self.graph.leaves(Leaf::Input).map(|(name, _)| name).collect();
+            if known.contains(&name) {
+                // Declared, but nothing depends on it.
+                return Ok(());
             }
-            let (arena, range) = self.schedule.range(*slot);
-            self.device().write(&self.buffers[&arena], range.start, &array.to_words())?;
+            return Err(self.error(ErrorKind::Config, format!("no input {name:?}; it has {}", known.join(", "))));
+        };
+        let ty = &self.schedule.slot(*slot).ty;
+        if ty.shape != array.shape() || ty.dtype != array.dtype() {
+            let text = format!("input {name:?} is {ty}, got {}{:?}", array.dtype(), array.shape());
+            return Err(self.error(ErrorKind::Shape, text));
         }
-        Ok(())
+        let (arena, range) = self.schedule.range(*slot);
+        self.device().write(&self.buffers[&arena], range.start, &array.to_words())
     }
 
     fn error(&self, kind: ErrorKind, message: String) -> Error {
@@ -260,12 +282,18 @@ impl Program {
             }
             let stray = (0..words.len()).find(|&i| !owned[i] && words[i] != GUARD);
             if let Some(word) = stray {
-                let before = self.schedule.slots.iter().enumerate().filter(|(_, s)| {
-                    s.place.arena == arena && s.place.offset <= word
-                });
+                let before = self
+                    .schedule
+                    .slots
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, s)| s.place.arena == arena && s.place.offset <= word);
                 let slot = before.max_by_key(|(_, s)| s.place.offset).map(|(i, _)| i);
                 let writer = slot.and_then(|slot| {
-                    self.schedule.steps.iter().find(|step| step.writes.iter().chain(&step.workspace).any(|w| w.0 == slot))
+                    self.schedule
+                        .steps
+                        .iter()
+                        .find(|step| step.writes.iter().chain(&step.workspace).any(|w| w.0 == slot))
                 });
                 let step = writer.map_or("an unknown step", |step| step.label.as_str());
                 return Err(self.error(
@@ -275,6 +303,36 @@ impl Program {
             }
         }
         Ok(())
+    }
+}
+
+impl Tensor {
+    /// The value of a tensor that depends on data and constants alone, computed on `device`: for exploration.
+    ///
+    /// ```
+    /// use neuropil::{Array, Device, Trace};
+    /// let trace = Trace::default();
+    /// let x = trace.data(&Array::new(&[3], vec![3f32, 4.0, 5.0])?);
+    /// assert_eq!(x.square().sum_all().eval(&Device::cpu())?.item()?, 50.0);
+    /// # Ok::<(), neuropil::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first mistake made while tracing; a tensor that needs inputs or parameters.
+    pub fn eval(&self, device: &Device) -> Result<Array> {
+        let trace = self.trace();
+        let traced = trace.finish()?;
+        let mut graph = traced.graph;
+        graph.outputs = vec![("value".into(), self.value())];
+        graph.gradients.clear();
+        graph.updates.clear();
+        let store = Store::new(device, 0);
+        store.prepare(&traced.specs)?;
+        let program = Program::from_graph("eval", &store, &graph)?;
+        let data: Vec<(&str, &Array)> = traced.bound.iter().map(|(name, array)| (name.as_str(), array)).collect();
+        let data: Vec<(&str, &Array)> = data.into_iter().filter(|(name, _)| program.takes(name)).collect();
+        program.run(&data)?;
+        program.read("value")
     }
 }
 

@@ -242,7 +242,10 @@ impl Store {
     fn add_companion(&self, content: &mut Content, spec: &Spec) -> Result<()> {
         let parameter = spec.companion.as_deref().unwrap_or_default();
         let Some(owner) = content.entries.get(parameter).cloned() else {
-            return Err(Error::new(ErrorKind::Graph, format!("{:?} accompanies {parameter:?}, which is unknown", spec.name)));
+            return Err(Error::new(
+                ErrorKind::Graph,
+                format!("{:?} accompanies {parameter:?}, which is unknown", spec.name),
+            ));
         };
         let family = spec.name.strip_suffix(parameter).unwrap_or(&spec.name).to_owned();
         let kind = SegmentKind::Companions { of: owner.segment, name: family };

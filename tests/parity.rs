@@ -8,10 +8,30 @@ fn parity() {
     let t = std::time::Instant::now();
     let mut failures = 0;
     let s = neuropil::check::parity::run(&device, filter.as_deref(), |f| {
-        if let Some(e) = &f.failure { failures += 1; if failures < 60 { println!("FAIL {} {} [{}]: {}", f.family, f.op, f.case, e.to_string().chars().take(400).collect::<String>()); } }
-    }).unwrap();
-    for (op, s) in &s { println!("{op:22} cases {:4} failed {:4} worst {:8.3} {}", s.cases, s.failed, s.worst, s.worst_case); }
-    println!("{} cases {} failed in {:?}, {:?}", s.values().map(|s| s.cases).sum::<usize>(), failures, t.elapsed(), device.counters());
+        if let Some(e) = &f.failure {
+            failures += 1;
+            if failures < 60 {
+                println!(
+                    "FAIL {} {} [{}]: {}",
+                    f.family,
+                    f.op,
+                    f.case,
+                    e.to_string().chars().take(400).collect::<String>()
+                );
+            }
+        }
+    })
+    .unwrap();
+    for (op, s) in &s {
+        println!("{op:22} cases {:4} failed {:4} worst {:8.3} {}", s.cases, s.failed, s.worst, s.worst_case);
+    }
+    println!(
+        "{} cases {} failed in {:?}, {:?}",
+        s.values().map(|s| s.cases).sum::<usize>(),
+        failures,
+        t.elapsed(),
+        device.counters()
+    );
 }
 #[test]
 fn one_gemm() {
@@ -20,7 +40,12 @@ fn one_gemm() {
         let device = Device::software().unwrap();
         let store = Store::new(&device, 0);
         let t = std::time::Instant::now();
-        let p = Program::compile("x", &store, Mode::Evaluate, |t| { let a = t.input("a", &[m, k], DType::F32); let b = t.input("b", &[k, n], DType::F32); t.output("c", &a.matmul(&b)); }).unwrap();
+        let p = Program::compile("x", &store, Mode::Evaluate, |t| {
+            let a = t.input("a", &[m, k], DType::F32);
+            let b = t.input("b", &[k, n], DType::F32);
+            t.output("c", &a.matmul(&b));
+        })
+        .unwrap();
         let c = t.elapsed();
         let (a, b) = (Array::zeros(&[m, k], DType::F32), Array::zeros(&[k, n], DType::F32));
         p.call(&[("a", &a), ("b", &b)]).unwrap();

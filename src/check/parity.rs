@@ -47,7 +47,11 @@ pub struct Summary {
 ///
 /// # Errors
 /// When the device is lost. What a case shows is reported, not returned.
-pub fn run(device: &Device, filter: Option<&str>, mut report: impl FnMut(&Finding)) -> Result<BTreeMap<String, Summary>> {
+pub fn run(
+    device: &Device,
+    filter: Option<&str>,
+    mut report: impl FnMut(&Finding),
+) -> Result<BTreeMap<String, Summary>> {
     let mut summaries: BTreeMap<String, Summary> = BTreeMap::new();
     for family in REGISTRY {
         for sample in (family.samples)() {

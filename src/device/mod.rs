@@ -93,8 +93,7 @@ pub struct Counters {
 
 /// How to get a GPU where there is none.
 const REMEDY: &str = "install a Vulkan driver for your GPU (`neuropil info` lists what is seen), or use --device cpu";
-const SOFTWARE_REMEDY: &str =
-    "install a software Vulkan driver: Debian/Ubuntu `mesa-vulkan-drivers`, Fedora `mesa-vulkan-drivers`, Arch `vulkan-swrast`";
+const SOFTWARE_REMEDY: &str = "install a software Vulkan driver: Debian/Ubuntu `mesa-vulkan-drivers`, Fedora `mesa-vulkan-drivers`, Arch `vulkan-swrast`";
 
 /// The index of the adapter that fits best.
 ///
@@ -249,6 +248,7 @@ impl Device {
             Backend::Cpu => f(&Capabilities {
                 operands: 64,
                 binding_words: usize::MAX,
+                buffer_words: usize::MAX,
                 workspace: &|_: &Work| 0,
                 guards: self.0.options.guards,
             }),
@@ -273,9 +273,7 @@ impl Device {
     /// When the buffer is another device's, or the device is lost.
     pub fn write(&self, buffer: &Buffer, offset: usize, words: &[u32]) -> Result<()> {
         match (&self.0.backend, buffer) {
-            (Backend::Cpu, Buffer::Cpu(buffer)) => {
-                buffer.write(offset, words)
-            }
+            (Backend::Cpu, Buffer::Cpu(buffer)) => buffer.write(offset, words),
             (Backend::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.write(buffer, offset, words),
             _ => Err(other_device()),
         }
@@ -311,11 +309,13 @@ impl Device {
     pub async fn load(&self, schedule: &Arc<Schedule>, buffers: &BTreeMap<Arena, Buffer>) -> Result<Executable> {
         match &self.0.backend {
             Backend::Cpu => {
-                let buffers = typed(buffers, |buffer| if let Buffer::Cpu(b) = buffer { Some(b.clone()) } else { None })?;
+                let buffers =
+                    typed(buffers, |buffer| if let Buffer::Cpu(b) = buffer { Some(b.clone()) } else { None })?;
                 Ok(Executable(Loaded::Cpu(cpu::Executable::new(schedule.clone(), buffers)?)))
             }
             Backend::Gpu(gpu) => {
-                let buffers = typed(buffers, |buffer| if let Buffer::Gpu(b) = buffer { Some(b.clone()) } else { None })?;
+                let buffers =
+                    typed(buffers, |buffer| if let Buffer::Gpu(b) = buffer { Some(b.clone()) } else { None })?;
                 Ok(Executable(Loaded::Gpu(gpu::Executable::new(gpu, schedule, &buffers).await?)))
             }
         }

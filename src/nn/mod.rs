@@ -49,7 +49,7 @@ impl Sequential {
 
     /// Adds a module in the scope `0`, `1`, … of its position.
     #[must_use]
-    pub fn add(self, module: impl Module + 'static) -> Self {
+    pub fn then(self, module: impl Module + 'static) -> Self {
         let name = self.layers.len().to_string();
         self.named(&name, module)
     }

@@ -48,8 +48,7 @@ impl Optimizer for Sgd {
                 let buffer = scope.companion("momentum", name, parameter.shape());
                 let new_buffer = &buffer * self.momentum + &direction;
                 trace.update(&buffer, &new_buffer);
-                direction =
-                    if self.nesterov { direction + &new_buffer * self.momentum } else { new_buffer };
+                direction = if self.nesterov { direction + &new_buffer * self.momentum } else { new_buffer };
             }
             trace.update(parameter, &(parameter - direction * &rate));
         }

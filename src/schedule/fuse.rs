@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{Arena, Capabilities, Origin, Place, Schedule, Slot, SlotId, Step, Work};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::shape::element_count;
 use crate::graph::{
-    Access, Expression, Gemm, Graph, Leaf, Lowering, Node, NodeId, NodeKind, Reduce, Term, TermId, TensorType, Value,
+    Access, Expression, Gemm, Graph, Leaf, Lowering, Node, NodeId, NodeKind, Reduce, TensorType, Term, TermId, Value,
 };
+use crate::shape::element_count;
 
 /// More terms than this in one expression are split: compile time, and registers.
 const MAX_TERMS: usize = 96;
@@ -57,8 +57,7 @@ struct Fuser<'a> {
 pub(super) fn fuse(graph: &Graph, capabilities: &Capabilities<'_>) -> Result<Fused> {
     let live = graph.live();
     let mut uses: HashMap<Value, usize> = HashMap::new();
-    for (id, node) in graph.nodes().filter(|(id, _)| live[id.0]) {
-        let _ = id;
+    for (_, node) in graph.nodes().filter(|(id, _)| live[id.0]) {
         let distinct: HashSet<Value> = node.inputs.iter().copied().collect();
         distinct.into_iter().for_each(|v| *uses.entry(v).or_default() += 1);
     }
@@ -84,7 +83,8 @@ impl Fuser<'_> {
         let op = match &node.kind {
             NodeKind::Leaf(leaf, name) => {
                 let slot = self.new_slot(node.types[0].clone(), Origin::Leaf(*leaf, name.clone()));
-                if *leaf == Leaf::Input {
+                let value = Value { node: id, output: 0 };
+                if *leaf == Leaf::Input && (self.uses.contains_key(&value) || self.results.contains(&value)) {
                     self.schedule.inputs.push((name.clone(), slot));
                 }
                 self.leaves.insert((*leaf, name.clone()), slot);
@@ -202,7 +202,9 @@ impl Fuser<'_> {
             }
             // Too much for one step: store the operand that brings the most.
             let brings = |v: &Value| match &self.forms[v] {
-                Form::Lazy(e) if e.cost() > 0 || e.operands().len() > 1 => e.operands().len() * MAX_TERMS + e.terms.len(),
+                Form::Lazy(e) if e.cost() > 0 || e.operands().len() > 1 => {
+                    e.operands().len() * MAX_TERMS + e.terms.len()
+                }
                 _ => 0,
             };
             let Some(largest) = node.inputs.iter().copied().max_by_key(brings).filter(|v| brings(v) > 0) else {
@@ -302,7 +304,7 @@ impl Fuser<'_> {
             self.flush(slot);
         }
         match head {
-            Some(slot) if self.pending[&slot].gemm.k > 0 => {
+            Some(slot) if takes_epilogue(&self.pending[&slot].gemm) => {
                 let pending = self.pending.remove(&slot).expect("just found");
                 let (mut epilogue, mut others) = localize(expression, &[slot]);
                 others.remove(0);
@@ -311,7 +313,12 @@ impl Fuser<'_> {
                 let short = label.rsplit(' ').next().unwrap_or(label);
                 let label = format!("{}+{short}", pending.label);
                 // Operand 0 is the product; operand i is reads[i + 1].
-                self.push(label, Work::Gemm { gemm: pending.gemm, epilogue: Some((shape, epilogue)) }, reads, vec![write]);
+                self.push(
+                    label,
+                    Work::Gemm { gemm: pending.gemm, epilogue: Some((shape, epilogue)) },
+                    reads,
+                    vec![write],
+                );
             }
             _ => {
                 if let Some(slot) = head {
@@ -352,8 +359,7 @@ impl Fuser<'_> {
             return;
         }
         let words = (self.capabilities.workspace)(&work);
-        let workspace =
-            (words > 0).then(|| self.new_slot(TensorType::new(DType::F32, [words]), Origin::Workspace));
+        let workspace = (words > 0).then(|| self.new_slot(TensorType::new(DType::F32, [words]), Origin::Workspace));
         self.schedule.steps.push(Step { label, work, reads, writes, workspace });
     }
 
@@ -393,6 +399,13 @@ impl Fuser<'_> {
         self.push("copy".into(), Work::Elementwise { shape: ty.shape, expression }, vec![slot], vec![copy]);
         Ok(copy)
     }
+}
+
+/// Whether elementwise work may join a product. Not where the sum is long and there are few of them: devices split such
+/// sums over workgroups, and an epilogue needs whole sums.
+fn takes_epilogue(gemm: &Gemm) -> bool {
+    let elements = gemm.groups * gemm.m * gemm.n;
+    gemm.k > 0 && gemm.k < 1 << 15 && (gemm.k <= 1024 || elements >= 1 << 16)
 }
 
 /// Adds `inner`, an expression over the shape `from`, to `into` as seen through `access` from the iteration space `to`.

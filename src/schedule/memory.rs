@@ -8,12 +8,13 @@
 //! same arenas become one: an optimizer's update of all parameters.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use super::fuse::Fused;
 use super::order::is_stored;
 use super::{ALIGNMENT, Arena, Capabilities, Origin, Place, Schedule, Slot, SlotId, Step, StoreLayout, Work, aligned};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Access, Expression, Leaf, Term, TensorType};
+use crate::graph::{Access, Expression, Leaf, TensorType, Term};
 
 /// Activation arenas: a chain needs two, a residual branch a third.
 const COLORS: usize = 3;
@@ -28,8 +29,41 @@ pub(super) fn place(fused: Fused, store: &StoreLayout, capabilities: &Capabiliti
     for (color, words) in sizes.into_iter().enumerate() {
         schedule.arenas.push((Arena::Activation(color), words));
     }
+    check_sizes(&schedule, capabilities)?;
     merge_spans(&mut schedule, capabilities);
     Ok(schedule)
+}
+
+/// Refuses what does not fit the device before anything is allocated.
+fn check_sizes(schedule: &Schedule, capabilities: &Capabilities<'_>) -> Result<()> {
+    let batch = schedule.inputs.iter().filter_map(|(_, slot)| schedule.slot(*slot).ty.shape.first()).max();
+    let advice = |needed: usize, allowed: usize| match batch {
+        Some(&batch) if batch > 1 => {
+            let fits = (batch as f64 * allowed as f64 / needed as f64) as usize;
+            format!("the batch is {batch}, one of about {fits} fits")
+        }
+        _ => "use a smaller model".to_owned(),
+    };
+    let too_much = |what: String, needed: usize, allowed: usize| {
+        let advice = advice(needed, allowed);
+        Error::new(
+            ErrorKind::Memory,
+            format!("{what} of {} bytes, the device allows {} bytes; {advice}", 4 * needed as u64, 4 * allowed as u64),
+        )
+    };
+    for &(arena, words) in &schedule.arenas {
+        if words > capabilities.buffer_words {
+            return Err(too_much(format!("{arena} needs a buffer"), words, capabilities.buffer_words));
+        }
+    }
+    let bound = schedule.steps.iter().flat_map(|s| s.reads.iter().chain(&s.writes).copied().chain(s.workspace));
+    for slot in bound {
+        let ty = &schedule.slot(slot).ty;
+        if ty.len() > capabilities.binding_words {
+            return Err(too_much(format!("the tensor {ty} needs a binding"), ty.len(), capabilities.binding_words));
+        }
+    }
+    Ok(())
 }
 
 fn place_leaves(schedule: &mut Schedule, store: &StoreLayout) -> Result<()> {
@@ -64,9 +98,12 @@ fn place_leaves(schedule: &mut Schedule, store: &StoreLayout) -> Result<()> {
     Ok(())
 }
 
+/// The first and the last step that use a slot.
+type Lifetime = (usize, usize);
+
 /// First and last step that uses each activation.
-fn lifetimes(schedule: &Schedule) -> HashMap<SlotId, (usize, usize)> {
-    let mut lifetimes: HashMap<SlotId, (usize, usize)> = HashMap::new();
+fn lifetimes(schedule: &Schedule) -> HashMap<SlotId, Lifetime> {
+    let mut lifetimes: HashMap<SlotId, Lifetime> = HashMap::new();
     let packed = |slot: SlotId| matches!(schedule.slot(slot).origin, Origin::Step | Origin::Workspace);
     for (i, step) in schedule.steps.iter().enumerate() {
         for slot in step.reads.iter().chain(&step.writes).copied().chain(step.workspace).filter(|&s| packed(s)) {
@@ -81,11 +118,7 @@ fn lifetimes(schedule: &Schedule) -> HashMap<SlotId, (usize, usize)> {
     lifetimes
 }
 
-fn place_activations(
-    schedule: &mut Schedule,
-    lifetimes: &HashMap<SlotId, (usize, usize)>,
-    guard: usize,
-) -> [usize; COLORS] {
+fn place_activations(schedule: &mut Schedule, lifetimes: &HashMap<SlotId, Lifetime>, guard: usize) -> [usize; COLORS] {
     let mut color_of: HashMap<SlotId, usize> = HashMap::new();
     let mut load = [0usize; COLORS];
     for step in &schedule.steps {
@@ -101,7 +134,7 @@ fn place_activations(
     }
     let mut slots: Vec<SlotId> = lifetimes.keys().copied().collect();
     slots.sort_by_key(|&slot| (std::cmp::Reverse(schedule.slot(slot).ty.len()), slot));
-    let mut placed: [Vec<(usize, usize, (usize, usize))>; COLORS] = Default::default();
+    let mut placed: [Vec<(Range<usize>, Lifetime)>; COLORS] = Default::default();
     let mut sizes = [0; COLORS];
     for slot in slots {
         let color = color_of.get(&slot).copied().unwrap_or(0);
@@ -110,8 +143,8 @@ fn place_activations(
         // Neighbours in time, by offset: take the first gap that is wide enough.
         let mut alive: Vec<(usize, usize)> = placed[color]
             .iter()
-            .filter(|(_, _, other)| other.0 <= life.1 && life.0 <= other.1)
-            .map(|&(begin, end, _)| (begin, end))
+            .filter(|(_, other)| other.0 <= life.1 && life.0 <= other.1)
+            .map(|(words, _)| (words.start, words.end))
             .collect();
         alive.sort_unstable();
         let mut offset = 0;
@@ -121,14 +154,14 @@ fn place_activations(
             }
             offset = offset.max(end);
         }
-        placed[color].push((offset, offset + words, life));
+        placed[color].push((offset..offset + words, life));
         sizes[color] = sizes[color].max(offset + words);
         schedule.slots[slot.0].place = Place { arena: Arena::Activation(color), offset };
     }
     sizes
 }
 
-fn lower_bound(schedule: &Schedule, lifetimes: &HashMap<SlotId, (usize, usize)>) -> usize {
+fn lower_bound(schedule: &Schedule, lifetimes: &HashMap<SlotId, Lifetime>) -> usize {
     (0..schedule.steps.len())
         .map(|step| {
             let alive = lifetimes.iter().filter(|(_, life)| life.0 <= step && step <= life.1);
@@ -191,13 +224,15 @@ fn alike(schedule: &Schedule, a: &Step, b: &Step) -> bool {
     }
     // Only what the store and the gradients keep has neighbours that stay; activations come and go.
     let lasting = |slot: SlotId| matches!(schedule.slot(slot).place.arena, Arena::Store(_) | Arena::Gradient(_));
-    let same_arena = |(x, y): (&SlotId, &SlotId)| {
-        lasting(*x) && schedule.slot(*x).place.arena == schedule.slot(*y).place.arena
-    };
+    let same_arena =
+        |(x, y): (&SlotId, &SlotId)| lasting(*x) && schedule.slot(*x).place.arena == schedule.slot(*y).place.arena;
     a.writes.len() == b.writes.len()
         && a.writes.iter().zip(&b.writes).all(same_arena)
         && first.terms.iter().zip(&second.terms).all(|(x, y)| match (x, y) {
-            (Term::Load { operand: o, access: p, dtype: d, .. }, Term::Load { operand: q, access: r, dtype: e, .. }) => {
+            (
+                Term::Load { operand: o, access: p, dtype: d, .. },
+                Term::Load { operand: q, access: r, dtype: e, .. },
+            ) => {
                 let (x, y) = (a.reads[*o], b.reads[*q]);
                 let (scalar, other) = (is_scalar_load(p, a), is_scalar_load(r, b));
                 o == q && d == e && scalar == other && if scalar { x == y } else { same_arena((&x, &y)) }
@@ -212,27 +247,19 @@ fn is_scalar_load(access: &Access, step: &Step) -> bool {
 }
 
 /// Whether every tensor of `next` starts where that of `previous` ends.
-fn follows(
-    schedule: &Schedule,
-    previous: &Step,
-    next: &Step,
-    first: &Step,
-    capabilities: &Capabilities<'_>,
-) -> bool {
+fn follows(schedule: &Schedule, previous: &Step, next: &Step, first: &Step, capabilities: &Capabilities<'_>) -> bool {
     let (Some((length, expression)), Some((next_length, _))) = (flat(previous), flat(next)) else { return false };
     let start = |slot: SlotId| schedule.slot(slot).place.offset;
     let adjacent = |(x, y): (&SlotId, &SlotId)| start(*x) + aligned(length) == start(*y);
     let scalar = |operand: usize| {
-        expression
-            .terms
-            .iter()
-            .any(|t| matches!(t, Term::Load { operand: o, access, .. } if *o == operand && is_scalar_load(access, previous)))
+        expression.terms.iter().any(
+            |t| matches!(t, Term::Load { operand: o, access, .. } if *o == operand && is_scalar_load(access, previous)),
+        )
     };
     let span = start(next.writes[0]) + next_length - start(first.writes[0]);
     span <= capabilities.binding_words
         && previous.writes.iter().zip(&next.writes).all(adjacent)
-        && (0..previous.reads.len())
-            .all(|i| scalar(i) || adjacent((&previous.reads[i], &next.reads[i])))
+        && (0..previous.reads.len()).all(|i| scalar(i) || adjacent((&previous.reads[i], &next.reads[i])))
 }
 
 /// One step over the stretch from the first to the last of `steps`. The padding between two tensors is zero in all of

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Expression, Gemm, Graph, Leaf, Opaque, Op, Pooling, Reduce, TensorType};
+use crate::graph::{Expression, Gemm, Graph, Leaf, Op, Opaque, Pooling, Reduce, TensorType};
 
 /// Tensors start at multiples of this many words (256 bytes: the strictest binding alignment of WebGPU).
 pub const ALIGNMENT: usize = 64;
@@ -76,6 +76,7 @@ pub struct Slot {
 
 /// The work of one step. Operand `i` of an expression is `reads[i]` of the step.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a schedule has a few hundred steps, made once")]
 pub enum Work {
     /// Result `i` of the expression at every index of `shape` goes to `writes[i]`, dense.
     Elementwise {
@@ -154,6 +155,8 @@ pub struct Capabilities<'a> {
     pub operands: usize,
     /// The largest number of words in one binding.
     pub binding_words: usize,
+    /// The largest number of words in one buffer.
+    pub buffer_words: usize,
     /// Words of scratch memory for a step.
     pub workspace: &'a dyn Fn(&Work) -> usize,
     /// Leave [`ALIGNMENT`] unused words after every activation, so that tests can see writes out of bounds.
@@ -191,7 +194,8 @@ impl Schedule {
     /// # Errors
     /// Names the step and the slots.
     pub fn verify(&self) -> Result<()> {
-        let fail = |step: &Step, what: String| Err(Error::new(ErrorKind::Graph, format!("step {}: {what}", step.label)));
+        let fail =
+            |step: &Step, what: String| Err(Error::new(ErrorKind::Graph, format!("step {}: {what}", step.label)));
         let overlap = |a: SlotId, b: SlotId| {
             let ((arena_a, a), (arena_b, b)) = (self.range(a), self.range(b));
             arena_a == arena_b && a.start < b.end && b.start < a.end
@@ -207,7 +211,10 @@ impl Schedule {
             for &read in &step.reads {
                 let computed = matches!(self.slot(read).place.arena, Arena::Activation(_));
                 if computed && !self.slot(read).ty.is_empty() && !content.contains_key(&read) {
-                    return fail(step, format!("reads slot {} before it is written, or after it was overwritten", read.0));
+                    return fail(
+                        step,
+                        format!("reads slot {} before it is written, or after it was overwritten", read.0),
+                    );
                 }
             }
             let written: Vec<SlotId> = step.writes.iter().copied().chain(step.workspace).collect();

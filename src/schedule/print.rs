@@ -24,7 +24,9 @@ impl fmt::Display for Place {
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Work::Elementwise { shape, expression } => write!(f, "elementwise {shape:?}, {} functions", expression.cost()),
+            Work::Elementwise { shape, expression } => {
+                write!(f, "elementwise {shape:?}, {} functions", expression.cost())
+            }
             Work::Reduce(reduce) => {
                 write!(f, "reduce {:?} over axes {:?} of {:?}", reduce.accumulator, reduce.axes, reduce.shape)
             }

@@ -206,13 +206,19 @@ impl Tensor {
 
     /// A reduction over axes (negative ones count from the end), which go.
     #[track_caller]
-    fn reduce(&self, name: &str, axes: &[isize], build: impl FnOnce(&mut Graph, Value, &[usize]) -> crate::Result<Value>) -> Tensor {
+    fn reduce(
+        &self,
+        name: &str,
+        axes: &[isize],
+        build: impl FnOnce(&mut Graph, Value, &[usize]) -> crate::Result<Value>,
+    ) -> Tensor {
         let rank = self.shape().len().saturating_sub(axes.len());
         self.apply(&[], rank, Location::caller(), |graph, v| {
             let shape = graph.shape(v[0]).to_vec();
             let axes = normalize_axes(name, axes, shape.len())?;
             let reduced = build(graph, v[0], &axes)?;
-            let kept: Vec<usize> = (0..shape.len()).filter(|axis| !axes.contains(axis)).map(|axis| shape[axis]).collect();
+            let kept: Vec<usize> =
+                (0..shape.len()).filter(|axis| !axes.contains(axis)).map(|axis| shape[axis]).collect();
             graph.reshape(reduced, &kept)
         })
     }
@@ -376,7 +382,14 @@ impl Tensor {
     /// Batch norm with given statistics, each `[C]`.
     #[track_caller]
     #[must_use]
-    pub fn batch_norm_inference(&self, weight: &Tensor, bias: &Tensor, mean: &Tensor, variance: &Tensor, epsilon: f64) -> Tensor {
+    pub fn batch_norm_inference(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        mean: &Tensor,
+        variance: &Tensor,
+        epsilon: f64,
+    ) -> Tensor {
         self.apply(&[weight, bias, mean, variance], self.shape().len(), Location::caller(), |graph, v| {
             graph.batch_norm_inference(v[0], v[1], v[2], v[3], v[4], epsilon)
         })

@@ -13,6 +13,7 @@ mod scope;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Leaf, TensorType, Value};
@@ -30,6 +31,8 @@ struct Inner {
     specs: Vec<Spec>,
     frozen: Vec<String>,
     training: bool,
+    /// Data of inputs that are not given at every run.
+    bound: Vec<(String, Array)>,
     /// How often each path asked for random numbers.
     draws: std::collections::HashMap<String, u32>,
 }
@@ -40,6 +43,8 @@ pub struct Traced {
     pub graph: Graph,
     /// The parameters and states it uses.
     pub specs: Vec<Spec>,
+    /// The data of inputs that are not given at every run.
+    pub bound: Vec<(String, Array)>,
 }
 
 /// A symbolic tensor: a value of a trace.
@@ -85,6 +90,18 @@ impl Trace {
         self.emit("", shape.len(), Location::caller(), |graph| graph.leaf(Leaf::Input, name, ty))
     }
 
+    /// A tensor with this data.
+    #[track_caller]
+    pub fn data(&self, array: &Array) -> Tensor {
+        let name = {
+            let mut inner = self.lock();
+            let name = format!("data.{}", inner.bound.len());
+            inner.bound.push((name.clone(), array.clone()));
+            name
+        };
+        self.input(&name, array.shape(), array.dtype())
+    }
+
     /// A scalar constant.
     #[track_caller]
     pub fn constant(&self, value: f64, dtype: DType) -> Tensor {
@@ -123,7 +140,10 @@ impl Trace {
             }
             Some((_, name)) => {
                 let (old, new) = (inner.graph.type_of(state).clone(), inner.graph.type_of(new).clone());
-                inner.keep(Error::new(ErrorKind::Shape, format!("update of {name:?}: it is {old}, not {new}")), Location::caller());
+                inner.keep(
+                    Error::new(ErrorKind::Shape, format!("update of {name:?}: it is {old}, not {new}")),
+                    Location::caller(),
+                );
             }
             None => {
                 let error = Error::new(ErrorKind::Graph, "update: the first tensor is neither a state nor a parameter");
@@ -158,11 +178,8 @@ impl Trace {
             parameters.into_iter().zip(gradients).map(|((name, value), gradient)| (name, value, gradient)).collect();
         named.sort_by_key(|(_, _, gradient)| gradient.node);
         inner.graph.gradients = named.iter().map(|(name, _, gradient)| (name.clone(), *gradient)).collect();
-        let tensor = |inner: &Inner, value: Value| Tensor {
-            trace: self.clone(),
-            value,
-            ty: inner.graph.type_of(value).clone(),
-        };
+        let tensor =
+            |inner: &Inner, value: Value| Tensor { trace: self.clone(), value, ty: inner.graph.type_of(value).clone() };
         let entries = named
             .into_iter()
             .map(|(name, value, gradient)| (name, tensor(&inner, value), tensor(&inner, gradient)))
@@ -199,7 +216,7 @@ impl Trace {
         let inner = self.lock();
         match &inner.error {
             Some(error) => Err(error.clone()),
-            None => Ok(Traced { graph: inner.graph.clone(), specs: inner.specs.clone() }),
+            None => Ok(Traced { graph: inner.graph.clone(), specs: inner.specs.clone(), bound: inner.bound.clone() }),
         }
     }
 
@@ -232,7 +249,10 @@ impl Trace {
     /// A tensor of `rank` axes of extent 1, in place of one that could not be made.
     fn stand_in(&self, rank: usize) -> Tensor {
         let mut inner = self.lock();
-        let value = inner.graph.full(&vec![1; rank], 0.0, DType::F32).unwrap_or(Value { node: crate::graph::NodeId(0), output: 0 });
+        let value = inner
+            .graph
+            .full(&vec![1; rank], 0.0, DType::F32)
+            .unwrap_or(Value { node: crate::graph::NodeId(0), output: 0 });
         Tensor { trace: self.clone(), value, ty: TensorType::new(DType::F32, vec![1; rank]) }
     }
 

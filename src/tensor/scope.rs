@@ -45,7 +45,9 @@ impl Init {
         let mut stream = Stream::new(seed, name);
         match self {
             Init::Constant(value) => Array::full(&ty.shape, *value).cast(ty.dtype),
-            Init::Uniform { bound } => Array::from_fn(&ty.shape, |_| (stream.uniform() * 2.0 - 1.0) * bound).cast(ty.dtype),
+            Init::Uniform { bound } => {
+                Array::from_fn(&ty.shape, |_| (stream.uniform() * 2.0 - 1.0) * bound).cast(ty.dtype)
+            }
             Init::Normal { deviation } => Array::from_fn(&ty.shape, |_| stream.normal() * deviation).cast(ty.dtype),
             Init::Words(words) => {
                 Array::from_words(&ty.shape, ty.dtype, words).unwrap_or_else(|_| Array::zeros(&ty.shape, ty.dtype))

@@ -65,7 +65,8 @@ fn read_info(metadata: &BTreeMap<String, String>) -> Result<ModelInfo> {
             Error::new(ErrorKind::Format, text)
         })
     };
-    let damaged = |key: &str| Error::new(ErrorKind::Format, format!("{key:?} in the file is damaged; save the model again"));
+    let damaged =
+        |key: &str| Error::new(ErrorKind::Format, format!("{key:?} in the file is damaged; save the model again"));
     let class_names: Vec<String> =
         serde_json::from_str(get("neuropil.class_names")?).map_err(|_| damaged("neuropil.class_names"))?;
     let extents: Vec<usize> = get("neuropil.image_shape")?.split(',').filter_map(|part| part.parse().ok()).collect();

@@ -3,14 +3,14 @@
 //! Pipelines are cached on the device by their text, so programs and batch sizes share them; bind groups and the uniform
 //! belong to the executable. A run creates neither pipelines, nor buffers, nor bind groups.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Buffer, Dispatch, Gpu, lower};
 use crate::error::{Error, ErrorKind, Result};
-use crate::schedule::{ALIGNMENT, Arena, Schedule};
+use crate::schedule::{ALIGNMENT, Arena, Schedule, aligned};
 
 /// A schedule, ready to run on a GPU.
 pub struct Executable {
@@ -29,7 +29,7 @@ impl Executable {
     /// Makes pipelines and bind groups for `schedule` over `buffers`.
     ///
     /// # Errors
-    /// When a slot is larger than the adapter can bind, or a shader does not compile (it is named).
+    /// When a step needs too many workgroups, or a shader does not compile (it is named).
     pub async fn new(gpu: &Gpu, schedule: &Schedule, buffers: &BTreeMap<Arena, Buffer>) -> Result<Self> {
         let mut dispatches: Vec<Dispatch> = Vec::new();
         let mut starts = Vec::with_capacity(schedule.steps.len() + 1);
@@ -38,31 +38,27 @@ impl Executable {
             dispatches.extend(lower(schedule, step, &gpu.kernel_limits));
         }
         starts.push(dispatches.len());
-        check_limits(gpu, schedule, &dispatches)?;
+        check_workgroups(gpu, &dispatches)?;
 
-        let stride = ALIGNMENT * 4;
+        // One uniform buffer; every dispatch's words start at an aligned offset.
+        let mut params: Vec<u32> = Vec::new();
         let places: Vec<usize> = dispatches
             .iter()
-            .scan(0, |offset, dispatch| {
-                let place = *offset;
-                *offset += (dispatch.params.len() * 4).next_multiple_of(stride);
-                Some(place)
+            .map(|dispatch| {
+                let place = params.len();
+                params.extend(&dispatch.params);
+                params.resize(aligned(params.len()), 0);
+                place * 4
             })
             .collect();
-        let mut bytes = vec![0u8; places.last().map_or(0, |last| last + 4096).next_multiple_of(stride)];
-        for (dispatch, &place) in dispatches.iter().zip(&places) {
-            let params: &[u8] = bytemuck::cast_slice(&dispatch.params);
-            bytes.resize(bytes.len().max((place + params.len()).next_multiple_of(stride)), 0);
-            bytes[place..place + params.len()].copy_from_slice(params);
-        }
         let uniforms = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("params"),
-            size: bytes.len().max(stride) as u64,
+            size: (params.len().max(ALIGNMENT) * 4) as u64,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         gpu.counts.buffers.fetch_add(1, Ordering::Relaxed);
-        gpu.queue.write_buffer(&uniforms, 0, &bytes);
+        gpu.queue.write_buffer(&uniforms, 0, bytemuck::cast_slice(&params));
 
         let mut recorded = Vec::with_capacity(dispatches.len());
         for (dispatch, place) in dispatches.iter().zip(places) {
@@ -96,29 +92,15 @@ impl Executable {
                 pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
             }
         }
-        gpu.queue.submit([encoder.finish()]);
+        let index = gpu.queue.submit([encoder.finish()]);
         gpu.counts.submits.fetch_add(1, Ordering::Relaxed);
         gpu.counts.dispatches.fetch_add(dispatches.len() as u64, Ordering::Relaxed);
-        gpu.check()
+        gpu.submitted(index)
     }
 }
 
-fn check_limits(gpu: &Gpu, schedule: &Schedule, dispatches: &[Dispatch]) -> Result<()> {
-    let most = gpu.limits.max_storage_buffer_binding_size as u64;
-    for bound in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
-        let ty = &schedule.slot(bound.slot).ty;
-        let bytes = ty.len() as u64 * 4;
-        if bytes > most {
-            let fits = ty.shape.first().map_or(0, |&batch| batch as u64 * most / bytes);
-            return Err(Error::new(
-                ErrorKind::Memory,
-                format!(
-                    "a tensor {ty} of {bytes} bytes is more than {} can bind ({most} bytes); a batch of at most {fits} fits",
-                    gpu.info.name
-                ),
-            ));
-        }
-    }
+/// Refuses more workgroups than two dimensions hold.
+fn check_workgroups(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
     let limit = gpu.kernel_limits.workgroups as usize;
     match dispatches.iter().find(|dispatch| dispatch.workgroups.div_ceil(limit) > limit) {
         Some(dispatch) => Err(Error::new(
@@ -150,11 +132,8 @@ fn bind(
         // Whole vectors; with guards, the guard words too, so that a stray write is not cut off but seen.
         let extra = if gpu.options.guards && matches!(arena, Arena::Activation(_)) { ALIGNMENT } else { 0 };
         let words = (range.len().max(1).next_multiple_of(4) + extra).min(buffer.words.max(ALIGNMENT) - range.start);
-        let binding = wgpu::BufferBinding {
-            buffer: &buffer.buffer,
-            offset: (range.start * 4) as u64,
-            size: size(words * 4),
-        };
+        let binding =
+            wgpu::BufferBinding { buffer: &buffer.buffer, offset: (range.start * 4) as u64, size: size(words * 4) };
         entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource: wgpu::BindingResource::Buffer(binding) });
     }
     gpu.counts.bind_groups.fetch_add(1, Ordering::Relaxed);
@@ -167,10 +146,8 @@ impl Gpu {
     async fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<wgpu::ComputePipeline>> {
         let flags: Vec<bool> = dispatch.bindings.iter().map(|b| b.writable).collect();
         let key = (dispatch.text.clone(), flags);
-        let lock = |map: &'_ std::sync::Mutex<HashMap<_, Arc<wgpu::ComputePipeline>>>| {
-            map.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned()
-        };
-        if let Some(known) = lock(&self.pipelines) {
+        let known = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
+        if let Some(known) = known {
             return Ok(known);
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -180,9 +157,7 @@ impl Gpu {
             self.device.create_shader_module(descriptor)
         } else {
             // SAFETY: every kernel guards its own reads, writes and loops; the test-suite also runs them with all checks.
-            unsafe {
-                self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-            }
+            unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: None,
@@ -201,7 +176,10 @@ impl Gpu {
             cache: None,
         });
         if let Some(error) = scope.pop().await {
-            return Err(Error::new(ErrorKind::Shader, format!("{}: the shader does not compile: {error}", dispatch.label)));
+            return Err(Error::new(
+                ErrorKind::Shader,
+                format!("{}: the shader does not compile: {error}", dispatch.label),
+            ));
         }
         self.counts.pipelines.fetch_add(1, Ordering::Relaxed);
         let pipeline = Arc::new(pipeline);
@@ -211,20 +189,24 @@ impl Gpu {
 
     fn layout(&self, flags: &[bool]) -> wgpu::BindGroupLayout {
         let mut layouts = self.layouts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        layouts.entry(flags.to_vec()).or_insert_with(|| {
-            let entry = |binding: usize, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
-                binding: binding as u32,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-                count: None,
-            };
-            let storage = flags
-                .iter()
-                .enumerate()
-                .map(|(i, &writable)| entry(i + 1, wgpu::BufferBindingType::Storage { read_only: !writable }));
-            let entries: Vec<_> = std::iter::once(entry(0, wgpu::BufferBindingType::Uniform)).chain(storage).collect();
-            let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
-            self.device.create_bind_group_layout(&descriptor)
-        }).clone()
+        layouts
+            .entry(flags.to_vec())
+            .or_insert_with(|| {
+                let entry = |binding: usize, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
+                    binding: binding as u32,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                    count: None,
+                };
+                let storage = flags
+                    .iter()
+                    .enumerate()
+                    .map(|(i, &writable)| entry(i + 1, wgpu::BufferBindingType::Storage { read_only: !writable }));
+                let entries: Vec<_> =
+                    std::iter::once(entry(0, wgpu::BufferBindingType::Uniform)).chain(storage).collect();
+                let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+                self.device.create_bind_group_layout(&descriptor)
+            })
+            .clone()
     }
 }

@@ -189,14 +189,8 @@ fn reduce_dispatches(
         return vec![reduce_stage(schedule, label, reduce, &plan, Stage::Whole, reads, writes, load)];
     };
     let first = reduce_stage(schedule, label, reduce, &plan, Stage::Partial, reads, &[partials], load);
-    let last = ReducePlan {
-        reduced: plan.splits,
-        lanes_x: WORKGROUP,
-        lanes_y: 1,
-        splits: 1,
-        per_split: plan.splits,
-        ..plan
-    };
+    let last =
+        ReducePlan { reduced: plan.splits, lanes_x: WORKGROUP, lanes_y: 1, splits: 1, per_split: plan.splits, ..plan };
     let last = reduce_stage(schedule, label, reduce, &last, Stage::Finish, &[partials], writes, load);
     vec![first, last]
 }
@@ -335,7 +329,16 @@ impl GemmPlan {
         // needs whole sums; products that long with an epilogue do not occur.
         let splits = if has_epilogue { 1 } else { wanted.max(gemm.k.div_ceil(16384)) };
         let per_split = gemm.k.div_ceil(splits).next_multiple_of(depth);
-        GemmPlan { rows, columns, depth, micro_rows, micro_columns, staged, splits: gemm.k.div_ceil(per_split).max(1), per_split }
+        GemmPlan {
+            rows,
+            columns,
+            depth,
+            micro_rows,
+            micro_columns,
+            staged,
+            splits: gemm.k.div_ceil(per_split).max(1),
+            per_split,
+        }
     }
 }
 
@@ -370,7 +373,12 @@ fn lower_gemm(
         let mut all = operands.peekable();
         let vector = all.peek().is_some() && !other && all.all(|o| vectors[o]);
         let dtype = schedule.slot(bound.slot).ty.dtype;
-        source.binding(i, &format!("b{i}"), if vector { Element::Vector } else { Element::Scalar(dtype) }, bound.writable);
+        source.binding(
+            i,
+            &format!("b{i}"),
+            if vector { Element::Vector } else { Element::Scalar(dtype) },
+            bound.writable,
+        );
     }
     let vector_binding = |slot: SlotId| {
         let other = step.reads[2..].contains(&slot) || step.writes.contains(&slot);
@@ -423,8 +431,7 @@ fn lower_gemm(
         };
         let load = |bindings: &Bindings<'_>, _: usize, index: &str| format!("{}[{index}]", bindings.name(target[0]));
         let label = format!("{} (sum of parts)", step.label);
-        dispatches
-            .push(reduce_stage(schedule, &label, &reduce, &finish, Stage::Whole, &target, &step.writes, &load));
+        dispatches.push(reduce_stage(schedule, &label, &reduce, &finish, Stage::Whole, &target, &step.writes, &load));
     }
     dispatches
 }
@@ -474,7 +481,11 @@ fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding
             operand_constants(source, *channels, *pixel);
             source.library(source::WINDOW);
             source.library(source::COVERING);
-            ("covering_row(index, group)".into(), "covering_column(index, group)".into(), "covering_element(row, column)")
+            (
+                "covering_row(index, group)".into(),
+                "covering_column(index, group)".into(),
+                "covering_element(row, column)",
+            )
         }
         Operand::Filters { taps, outputs, channels } => {
             // Row = (tap, output), column = channel, in [output, tap, channel].

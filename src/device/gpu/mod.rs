@@ -9,7 +9,7 @@ mod execute;
 mod lower;
 mod source;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,9 @@ use super::{AdapterInfo, Counters, GpuChoice, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::Capabilities;
 
+/// Runs that may be under way at once: enough to keep a GPU busy, few enough that inputs do not pile up.
+const MAX_IN_FLIGHT: usize = 4;
+
 /// A GPU that is open.
 pub struct Gpu {
     device: wgpu::Device,
@@ -29,13 +32,17 @@ pub struct Gpu {
     limits: wgpu::Limits,
     kernel_limits: Limits,
     options: Options,
-    /// Pipelines by text and bindings.
-    pipelines: Mutex<HashMap<(String, Vec<bool>), Arc<wgpu::ComputePipeline>>>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<wgpu::ComputePipeline>>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+    /// Submissions that may not be done yet, oldest first.
+    in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     /// The first error that was reported outside of a call.
     failure: Arc<Mutex<Option<Error>>>,
     counts: Counts,
 }
+
+/// The text, and which bindings are writable.
+type PipelineKey = (String, Vec<bool>);
 
 #[derive(Default)]
 struct Counts {
@@ -57,6 +64,11 @@ impl Buffer {
     /// The number of words.
     pub fn len(&self) -> usize {
         self.words
+    }
+
+    /// Whether there are no words.
+    pub fn is_empty(&self) -> bool {
+        self.words == 0
     }
 }
 
@@ -90,7 +102,7 @@ fn describe_fully(adapter: &wgpu::Adapter) -> AdapterInfo {
     let mut info = describe(&adapter.get_info());
     info.limits = vec![
         ("max_buffer_size", limits.max_buffer_size),
-        ("max_storage_buffer_binding_size", u64::from(limits.max_storage_buffer_binding_size)),
+        ("max_storage_buffer_binding_size", limits.max_storage_buffer_binding_size),
         ("max_storage_buffers_per_shader_stage", u64::from(limits.max_storage_buffers_per_shader_stage)),
         ("max_compute_workgroup_storage_size", u64::from(limits.max_compute_workgroup_storage_size)),
         ("max_compute_invocations_per_workgroup", u64::from(limits.max_compute_invocations_per_workgroup)),
@@ -148,15 +160,15 @@ impl Gpu {
         };
         let (lost, name) = (failure.clone(), info.name.clone());
         device.set_device_lost_callback(move |reason, message| {
-            let text = format!("{name} was lost ({reason:?}: {message}); open the device again and load the last checkpoint");
+            let text =
+                format!("{name} was lost ({reason:?}: {message}); open the device again and load the last checkpoint");
             keep(&lost, Error::new(ErrorKind::Device, text));
         });
         let uncaptured = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             keep(&uncaptured, Error::new(ErrorKind::Device, format!("the GPU reported: {error}")));
         }));
-        let kernel_limits =
-            Limits { direct: info.software, workgroups: limits.max_compute_workgroups_per_dimension };
+        let kernel_limits = Limits { direct: info.software, workgroups: limits.max_compute_workgroups_per_dimension };
         Ok(Gpu {
             device,
             queue,
@@ -166,6 +178,7 @@ impl Gpu {
             options,
             pipelines: Mutex::default(),
             layouts: Mutex::default(),
+            in_flight: Mutex::default(),
             failure,
             counts: Counts::default(),
         })
@@ -194,7 +207,9 @@ impl Gpu {
         // Portable by default: WebGPU guarantees 8 storage buffers.
         let operands = (self.limits.max_storage_buffers_per_shader_stage as usize).min(8);
         let binding_words = self.limits.max_storage_buffer_binding_size as usize / 4;
-        f(&Capabilities { operands, binding_words, workspace: &workspace, guards: self.options.guards })
+        let buffer_words = self.limits.max_buffer_size as usize / 4;
+        let guards = self.options.guards;
+        f(&Capabilities { operands, binding_words, buffer_words, workspace: &workspace, guards })
     }
 
     /// Zeroed memory.
@@ -241,7 +256,8 @@ impl Gpu {
         }
         let bytes = (range.len() * 4) as u64;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let descriptor = wgpu::BufferDescriptor { label: Some("readback"), size: bytes, usage, mapped_at_creation: false };
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some("readback"), size: bytes, usage, mapped_at_creation: false };
         let staging = self.device.create_buffer(&descriptor);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(&buffer.buffer, (range.start * 4) as u64, &staging, 0, bytes);
@@ -256,6 +272,19 @@ impl Gpu {
         mapped.map_err(|e| self.failed(&format!("the readback failed: {e}")))?;
         let view = staging.get_mapped_range(..).map_err(|e| self.failed(&format!("the readback failed: {e}")))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
+    }
+
+    /// Remembers a submission; waits for an old one if there are many.
+    fn submitted(&self, index: wgpu::SubmissionIndex) -> Result<()> {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        in_flight.push_back(index);
+        let oldest = if in_flight.len() > MAX_IN_FLIGHT { in_flight.pop_front() } else { None };
+        drop(in_flight);
+        if let Some(index) = oldest {
+            let polled = self.device.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None });
+            polled.map_err(|e| self.failed(&format!("waiting failed: {e}")))?;
+        }
+        self.check()
     }
 
     /// Waits until everything that was submitted is done.

@@ -124,10 +124,10 @@ impl Source {
     }
 
     fn function(&mut self, function: &'static Function) {
-        if let Wgsl::Source(text) = function.wgsl {
-            if self.used.insert(function.name) {
-                let _ = writeln!(self.functions, "{text}");
-            }
+        if let Wgsl::Source(text) = function.wgsl
+            && self.used.insert(function.name)
+        {
+            let _ = writeln!(self.functions, "{text}");
         }
     }
 
@@ -213,7 +213,8 @@ pub(super) fn coordinates(expression: &Expression, shape: &[usize], flat: &str) 
     let needed = |axis: usize| {
         expression.terms.iter().any(|term| match term {
             Term::Load { access, .. } => {
-                access.bounds.iter().any(|b| b.axis == axis) || (access.strides[axis] != 0 && !access.is_identity(shape))
+                access.bounds.iter().any(|b| b.axis == axis)
+                    || (access.strides[axis] != 0 && !access.is_identity(shape))
             }
             Term::Coordinate { axis: used } => *used == axis,
             _ => false,
@@ -230,10 +231,11 @@ pub(super) fn coordinates(expression: &Expression, shape: &[usize], flat: &str) 
 }
 
 fn index(access: &Access, shape: &[usize], flat: Option<&str>) -> String {
-    if let Some(flat) = flat {
-        if access.is_identity(shape) && !shape.iter().all(|&extent| extent <= 1) {
-            return flat.to_owned();
-        }
+    if let Some(flat) = flat
+        && access.is_identity(shape)
+        && shape.iter().any(|&extent| extent > 1)
+    {
+        return flat.to_owned();
     }
     let negative = access.offset < 0 || access.strides.iter().any(|&s| s < 0);
     let mut parts = Vec::new();
