@@ -3,7 +3,15 @@ use neuropil::Device;
 #[test]
 fn parity() {
     let word = std::env::var("NP_DEVICE").unwrap_or("cpu".into());
-    let device = Device::select(&word).unwrap();
+    let device = if word == "staged" {
+        pollster::block_on(Device::open(
+            &neuropil::device::GpuChoice::Software,
+            neuropil::device::Options { tiles: neuropil::device::Tiles::Staged, guards: true, ..Default::default() },
+        ))
+        .unwrap()
+    } else {
+        Device::select(&word).unwrap()
+    };
     let filter = std::env::var("NP_OP").ok();
     let t = std::time::Instant::now();
     let mut failures = 0;

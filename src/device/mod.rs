@@ -38,6 +38,20 @@ pub struct Options {
     pub checked: bool,
     /// Leave guard words around every intermediate tensor, so that writes out of bounds can be seen (for tests).
     pub guards: bool,
+    /// The form of matrix products.
+    pub tiles: Tiles,
+}
+
+/// How matrix products and convolutions read their operands on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tiles {
+    /// What is faster on this kind of adapter.
+    #[default]
+    Auto,
+    /// Through workgroup memory: what hardware GPUs use.
+    Staged,
+    /// Each invocation by itself: what software rasterisers use.
+    Direct,
 }
 
 /// Which adapter is wanted.

@@ -6,7 +6,9 @@
 //! nothing here panics. What waits is `async`; [`crate::device`] has the blocking forms.
 
 mod execute;
+mod gemm;
 mod lower;
+mod reduce;
 mod source;
 
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +19,7 @@ pub use execute::Executable;
 pub use lower::{Bound, Dispatch, Limits, lower, workspace};
 pub use source::FILES;
 
-use super::{AdapterInfo, Counters, GpuChoice, Options};
+use super::{AdapterInfo, Counters, GpuChoice, Options, Tiles};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::Capabilities;
 
@@ -168,7 +170,12 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             keep(&uncaptured, Error::new(ErrorKind::Device, format!("the GPU reported: {error}")));
         }));
-        let kernel_limits = Limits { direct: info.software, workgroups: limits.max_compute_workgroups_per_dimension };
+        let direct = match options.tiles {
+            Tiles::Auto => info.software,
+            Tiles::Staged => false,
+            Tiles::Direct => true,
+        };
+        let kernel_limits = Limits { direct, workgroups: limits.max_compute_workgroups_per_dimension };
         Ok(Gpu {
             device,
             queue,
