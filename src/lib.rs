@@ -32,3 +32,8 @@ pub use error::{Context, Error, ErrorKind, Result};
 pub use program::{Mode, Program};
 pub use store::Store;
 pub use tensor::{Init, Scope, Tensor, Trace};
+
+/// The README's program is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

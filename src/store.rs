@@ -157,18 +157,21 @@ impl Store {
     /// # Errors
     /// When the device is lost.
     pub fn weights(&self) -> Result<BTreeMap<String, Array>> {
-        let names: Vec<String> = {
-            let content = self.lock();
-            let of_model = |name: &&String| !["optimizer.", "random.", "metrics."].iter().any(|p| name.starts_with(p));
-            content.entries.keys().filter(of_model).cloned().collect()
-        };
-        names.into_iter().map(|name| Ok((name.clone(), self.get(&name)?))).collect()
+        self.of_model().into_iter().map(|name| Ok((name.clone(), self.get(&name)?))).collect()
+    }
+
+    /// The names of what belongs to the model, not to its training.
+    fn of_model(&self) -> Vec<String> {
+        let of_training = ["optimizer.", "random.", "metrics."];
+        let content = self.lock();
+        let names = content.entries.keys().filter(|name| !of_training.iter().any(|prefix| name.starts_with(prefix)));
+        names.cloned().collect()
     }
 
     /// Sets parameters and states by name; each must exist with this type.
     ///
     /// # Errors
-    /// When a name is unknown or a type differs, and when a parameter of the store is missing; then nothing is changed.
+    /// When a name is unknown, a type differs, or something of the model is missing; then nothing is changed.
     pub fn set_weights(&self, weights: &BTreeMap<String, Array>) -> Result<()> {
         for (name, value) in weights {
             let (entry, _) = self.find(name)?;
@@ -184,8 +187,11 @@ impl Store {
                 ));
             }
         }
-        if let Some((missing, _)) = self.names(Leaf::Parameter).iter().find(|(name, _)| !weights.contains_key(name)) {
-            return Err(Error::new(ErrorKind::Config, format!("the weights lack the parameter {missing:?}")));
+        if let Some(missing) = self.of_model().iter().find(|name| !weights.contains_key(*name)) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("the weights lack {missing:?}; they belong to another model"),
+            ));
         }
         weights.iter().try_for_each(|(name, value)| self.set(name, value))
     }

@@ -10,7 +10,7 @@ use super::{Case, Comparison, cases, check_error, compare};
 use crate::array::Array;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Expect, Op, Sample};
+use crate::graph::{Expect, Sample};
 use crate::ops::REGISTRY;
 use crate::program::Program;
 use crate::store::Store;
@@ -43,7 +43,8 @@ pub struct Summary {
     pub worst_case: String,
 }
 
-/// Runs all cases of all operations whose family or name contains `filter` on `device`; calls `report` with every finding.
+/// Runs all cases on `device` of the operation or family called `filter`, or if there is none, of those whose name contains
+/// it; calls `report` with every finding.
 ///
 /// # Errors
 /// When the device is lost. What a case shows is reported, not returned.
@@ -53,15 +54,16 @@ pub fn run(
     mut report: impl FnMut(&Finding),
 ) -> Result<BTreeMap<String, Summary>> {
     let mut summaries: BTreeMap<String, Summary> = BTreeMap::new();
+    let selected = selection(filter);
     for family in REGISTRY {
         for sample in (family.samples)() {
-            let op = op_name(&*sample.op);
-            if filter.is_some_and(|filter| !op.contains(filter) && !family.name.contains(filter)) {
+            let op = sample.op.name().to_owned();
+            if !selected(family.name, &op) {
                 continue;
             }
             for (case, outcome) in findings(device, &sample) {
                 let (worst, failure) = match outcome {
-                    Ok(worst) => (worst, None),
+                    Ok(Verdict { worst, failure }) => (worst, failure),
                     Err(error) if error.kind() == ErrorKind::Device => return Err(error),
                     Err(error) => (f64::INFINITY, Some(error)),
                 };
@@ -80,14 +82,24 @@ pub fn run(
     Ok(summaries)
 }
 
-fn op_name(op: &dyn Op) -> String {
-    op.name().to_owned()
+/// Whether a family's operation is meant by `filter`.
+pub fn selection(filter: Option<&str>) -> impl Fn(&str, &str) -> bool {
+    let exact = filter.is_some_and(|filter| {
+        let is_op = |family: &crate::ops::Family| (family.samples)().iter().any(|sample| sample.op.name() == filter);
+        REGISTRY.iter().any(|family| family.name == filter || is_op(family))
+    });
+    move |family, op| match filter {
+        None => true,
+        Some(filter) if exact => op == filter || family == filter,
+        Some(filter) => op.contains(filter) || family.contains(filter),
+    }
 }
 
 /// The name of every case of a sample, with its worst error or what is wrong.
-fn findings(device: &Device, sample: &Sample) -> Vec<(String, Result<f64>)> {
+fn findings(device: &Device, sample: &Sample) -> Vec<(String, Result<Verdict>)> {
     if matches!(sample.expect, Expect::Error(..)) {
-        return vec![(format!("{}, refused", sample.name), check_error(sample).map(|()| 0.0))];
+        let refused = check_error(sample).map(|()| Verdict { worst: 0.0, failure: None });
+        return vec![(format!("{}, refused", sample.name), refused)];
     }
     match cases(sample) {
         Ok(cases) => {
@@ -98,11 +110,20 @@ fn findings(device: &Device, sample: &Sample) -> Vec<(String, Result<f64>)> {
     }
 }
 
-/// Runs one case on a device; gives the worst error in units of what is allowed.
+/// What a case that ran shows.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The worst error in units of what is allowed.
+    pub worst: f64,
+    /// What is wrong, if anything: an element beyond its tolerance, bits that differ between two runs.
+    pub failure: Option<Error>,
+}
+
+/// Runs one case on a device.
 ///
 /// # Errors
-/// [`ErrorKind::Parity`] when a result is wrong, or differs between two runs.
-pub fn check_case(device: &Device, case: &Case) -> Result<f64> {
+/// When it cannot be run, gives results of another type, or writes outside of its tensors. A wrong number is a verdict.
+pub fn check_case(device: &Device, case: &Case) -> Result<Verdict> {
     let store = Store::new(device, 0);
     let program = Program::from_graph(&case.name, &store, &case.graph)?;
     let inputs: Vec<(&str, &Array)> = case.leaves.iter().map(|(name, array)| (name.as_str(), array)).collect();
@@ -112,15 +133,20 @@ pub fn check_case(device: &Device, case: &Case) -> Result<f64> {
     if device.options().guards {
         program.check_guards()?;
     }
-    let mut worst: f64 = 0.0;
+    let mut verdict = Verdict { worst: 0.0, failure: None };
     for want in &case.wants {
         let (got, again) = (&first[&want.name], &second[&want.name]);
         let comparison: Comparison = compare(&want.name, got, &want.array, want.tolerance)?;
-        comparison.verdict()?;
-        worst = worst.max(comparison.worst);
+        if comparison.worst > verdict.worst {
+            verdict.worst = comparison.worst;
+        }
+        if let Err(error) = comparison.verdict() {
+            verdict.failure.get_or_insert(error);
+        }
         if got.to_words() != again.to_words() {
-            return Err(Error::new(ErrorKind::Parity, format!("{}: two runs differ in their bits", want.name)));
+            let text = format!("{}: two runs differ in their bits", want.name);
+            verdict.failure.get_or_insert(Error::new(ErrorKind::Parity, text));
         }
     }
-    Ok(worst)
+    Ok(verdict)
 }

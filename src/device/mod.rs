@@ -129,16 +129,21 @@ pub fn choose(adapters: &[AdapterInfo], choice: &GpuChoice) -> Result<usize> {
     if let Some((index, _)) = best {
         return Ok(index);
     }
+    let (what, remedy) = absence(adapters, choice);
+    Err(Error::new(ErrorKind::Unsupported, format!("{what}; {remedy}")))
+}
+
+/// What is missing where no adapter fits, and how to get it.
+fn absence(adapters: &[AdapterInfo], choice: &GpuChoice) -> (String, &'static str) {
     let seen = match adapters {
         [] => "no adapter was found at all".to_owned(),
         some => format!("found only {}", some.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ")),
     };
-    let (wanted, remedy) = match choice {
-        GpuChoice::Hardware => ("no hardware GPU".to_owned(), REMEDY),
-        GpuChoice::Software => ("no software GPU".to_owned(), SOFTWARE_REMEDY),
-        GpuChoice::Named(name) => (format!("no adapter named {name:?}"), REMEDY),
-    };
-    Err(Error::new(ErrorKind::Device, format!("{wanted}: {seen}; {remedy}")))
+    match choice {
+        GpuChoice::Hardware => (format!("no hardware GPU: {seen}"), REMEDY),
+        GpuChoice::Software => (format!("no software GPU: {seen}"), SOFTWARE_REMEDY),
+        GpuChoice::Named(name) => (format!("no adapter named {name:?}: {seen}"), REMEDY),
+    }
 }
 
 impl Device {
@@ -189,6 +194,11 @@ impl Device {
     pub async fn best_async() -> Self {
         match Device::open(&GpuChoice::Hardware, Options::default()).await {
             Ok(device) => device,
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                let (what, _) = absence(&gpu::adapters().await, &GpuChoice::Hardware);
+                Device::new(Backend::Cpu, what, Options::default())
+            }
+            // There is a GPU, but it does not open.
             Err(error) => Device::new(Backend::Cpu, error.to_string(), Options::default()),
         }
     }

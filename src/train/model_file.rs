@@ -7,6 +7,9 @@ use crate::array::Array;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::format::safetensors;
 
+/// The most numbers that an image may have: 16 million, as a square of 4,096.
+const MAX_IMAGE: usize = 1 << 24;
+
 /// What prediction needs besides weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelInfo {
@@ -69,8 +72,13 @@ fn read_info(metadata: &BTreeMap<String, String>) -> Result<ModelInfo> {
         |key: &str| Error::new(ErrorKind::Format, format!("{key:?} in the file is damaged; save the model again"));
     let class_names: Vec<String> =
         serde_json::from_str(get("neuropil.class_names")?).map_err(|_| damaged("neuropil.class_names"))?;
-    let extents: Vec<usize> = get("neuropil.image_shape")?.split(',').filter_map(|part| part.parse().ok()).collect();
-    let image_shape = extents.try_into().map_err(|_| damaged("neuropil.image_shape"))?;
+    let extents: Option<Vec<usize>> = get("neuropil.image_shape")?.split(',').map(|part| part.parse().ok()).collect();
+    let image_shape: [usize; 3] =
+        extents.and_then(|extents| extents.try_into().ok()).ok_or_else(|| damaged("neuropil.image_shape"))?;
+    let size = image_shape.iter().try_fold(1usize, |size, &extent| size.checked_mul(extent));
+    if !size.is_some_and(|size| (1..=MAX_IMAGE).contains(&size)) {
+        return Err(damaged("neuropil.image_shape"));
+    }
     if class_names.is_empty() {
         return Err(damaged("neuropil.class_names"));
     }

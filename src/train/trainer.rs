@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::ModelFile;
 use super::metrics::{self, Metrics};
 use crate::array::Array;
 use crate::data::{Dataset, shuffle};
@@ -130,6 +131,18 @@ impl Trainer {
             evaluate_programs: BTreeMap::new(),
             predict_programs: BTreeMap::new(),
         }
+    }
+
+    /// A trained model on `device`, ready to predict, evaluate or train on.
+    ///
+    /// # Errors
+    /// When the file names an unknown network, or its weights are not of that network.
+    pub fn open(device: &Device, file: &ModelFile, settings: Settings) -> Result<Self> {
+        let model = crate::nn::models::by_name(&file.info.model, file.info.class_names.len())?;
+        let mut trainer = Trainer::new(device, model, file.info.image_shape, settings);
+        trainer.predict_program(1)?;
+        trainer.store.set_weights(&file.weights)?;
+        Ok(trainer)
     }
 
     /// The parameters and states.
@@ -272,18 +285,22 @@ impl Trainer {
             let text = format!("predict: the model takes images {:?}, these are {shape:?}", self.image_shape);
             return Err(Error::new(ErrorKind::Shape, text));
         }
-        if !self.predict_programs.contains_key(batch) {
+        let program = self.predict_program(*batch)?;
+        program.run(&[("images", images)])?;
+        program.read("probabilities")
+    }
+
+    fn predict_program(&mut self, batch: usize) -> Result<&Program> {
+        if !self.predict_programs.contains_key(&batch) {
             let name = format!("predict at {batch}");
             let program = Program::compile(&name, &self.store, Mode::Evaluate, |trace| {
-                let images = self.images(trace, *batch);
+                let images = self.images(trace, batch);
                 let logits = self.model.forward(&trace.scope(), images);
                 trace.output("probabilities", &logits.softmax(-1));
             })?;
-            self.predict_programs.insert(*batch, program);
+            self.predict_programs.insert(batch, program);
         }
-        let program = &self.predict_programs[batch];
-        program.run(&[("images", images)])?;
-        program.read("probabilities")
+        Ok(&self.predict_programs[&batch])
     }
 
     fn images(&self, trace: &Trace, batch: usize) -> Tensor {

@@ -1,3 +1,5 @@
+//! Random expressions against evaluation element by element.
+
 use super::*;
 use crate::graph::{Bound, TermId};
 use crate::ops::elementwise::row_named;

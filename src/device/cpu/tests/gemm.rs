@@ -1,3 +1,5 @@
+//! Random products and convolutions against sums over the operands' definitions.
+
 use super::*;
 use crate::graph::{Gemm, Matrix, Operand};
 use crate::ops::elementwise::row_named;

@@ -1,3 +1,5 @@
+//! Random reductions against plain loops.
+
 use super::*;
 use crate::graph::{Accumulator, Reduce};
 use crate::ops::elementwise::row_named;

@@ -1,3 +1,5 @@
+//! Every kind of pooling against sums over all pairs of a position and a tap.
+
 use super::*;
 use crate::graph::{Pooling, WindowKind};
 use crate::shape::Window;

@@ -1,0 +1,214 @@
+//! `neuropil train`: trains a network on a data set, tests it after every epoch, and saves it.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use neuropil::data::Dataset;
+use neuropil::nn::models;
+use neuropil::train::{Epoch, ModelFile, ModelInfo, Settings, Trainer};
+use neuropil::{Device, Error, ErrorKind};
+
+use super::model::{DatasetName, shape_text};
+use super::output::{Output, Record, counted, device_line, device_name, percent};
+use super::{Common, Stop, at_least_one, whole};
+
+/// What `train` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// What to train on: digits (1,797 images of 8×8, part of the program), mnist (70,000 digits of 28×28) or
+    /// fashion-mnist (70,000 pieces of clothing of 28×28)
+    #[arg(long, value_enum, default_value = "digits", value_name = "NAME", hide_possible_values = true)]
+    dataset: DatasetName,
+    /// The folder with the four files of mnist or fashion-mnist, or with a subfolder of that name
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    /// The network
+    #[arg(long, default_value = models::NAMES[0], value_name = "NAME")]
+    #[arg(value_parser = PossibleValuesParser::new(models::NAMES))]
+    model: String,
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help = epochs_help())]
+    epochs: Option<usize>,
+    /// Images a step
+    #[arg(long, value_name = "N", default_value_t = Settings::default().batch_size)]
+    #[arg(value_parser = at_least_one, allow_negative_numbers = true)]
+    batch_size: usize,
+    /// The largest learning rate; it rises to it and falls to zero
+    #[arg(long, value_name = "RATE", default_value_t = Settings::default().learning_rate)]
+    #[arg(value_parser = positive, allow_negative_numbers = true)]
+    learning_rate: f64,
+    /// Fixes the first weights, the order of the images and dropout
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>, allow_negative_numbers = true)]
+    seed: u64,
+    /// Keep the trained network in this file
+    #[arg(long, value_name = "FILE.safetensors")]
+    save: Option<PathBuf>,
+    /// Print only the result
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// The passes over a data set of 60,000 training images.
+const EPOCHS_OF_LARGE: usize = 5;
+
+fn epochs_help() -> String {
+    let epochs_of_digits = Settings::default().epochs;
+    format!("Passes over the training images [default: {epochs_of_digits} for digits, else {EPOCHS_OF_LARGE}]")
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "give a number above 0".to_owned())
+}
+
+impl Arguments {
+    fn settings(&self) -> Settings {
+        let default = Settings::default();
+        let epochs = if self.dataset == DatasetName::Digits { default.epochs } else { EPOCHS_OF_LARGE };
+        Settings {
+            epochs: self.epochs.unwrap_or(epochs),
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            seed: self.seed,
+            ..default
+        }
+    }
+}
+
+/// Trains, prints every epoch, saves.
+pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<(), Stop> {
+    let (train, test) = arguments.dataset.load(arguments.data_dir.as_deref())?;
+    if let Some(path) = &arguments.save {
+        check_writable(path)?;
+    }
+    let device = common.open_device()?;
+    let start = Instant::now();
+    let model = models::by_name(&arguments.model, train.classes())?;
+    let mut trainer = Trainer::new(&device, model, train.image_shape(), arguments.settings());
+    trainer.train_program(arguments.batch_size.min(train.len()))?;
+    if !arguments.quiet {
+        print_start(arguments, &trainer, (&train, &test), &device, output)?;
+    }
+
+    let epochs = fit(&mut trainer, (&train, &test), arguments.quiet, output)?;
+    let Some(Epoch { number, test: Some(last), .. }) = epochs.last() else {
+        return Err(Error::new(ErrorKind::Config, "no epoch was trained").into());
+    };
+    if let Some(path) = &arguments.save {
+        let info = ModelInfo {
+            model: arguments.model.clone(),
+            class_names: train.class_names().to_vec(),
+            image_shape: train.image_shape(),
+            dataset: arguments.dataset.as_str().to_owned(),
+        };
+        ModelFile { info, weights: trainer.store().weights()? }.save(path)?;
+    }
+
+    let seconds = start.elapsed().as_secs_f64();
+    let record = Record::event("done").with("device", device.name()).with("epochs", *number);
+    let record = record.with_number("test_accuracy", last.accuracy).with_number("test_loss", last.loss);
+    let saved = arguments.save.as_ref().map(|path| path.display().to_string());
+    let record = record.with_number("seconds", seconds).with("saved", saved.clone());
+    let saved = saved.map_or(String::new(), |path| format!("; saved in {path}"));
+    let accuracy = percent(last.accuracy);
+    let device = device_name(&device);
+    let epochs = counted(*number, "epoch");
+    let text = format_args!("test accuracy {accuracy} after {epochs}, {seconds:.1} s on {device}{saved}");
+    Ok(output.emit(&record, text)?)
+}
+
+/// Fails before the training rather than after it, if there can be no file `path`.
+fn check_writable(path: &Path) -> Result<(), Error> {
+    let probe = path.with_file_name(format!(".neuropil-{}.tmp", std::process::id()));
+    let written = match path.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => File::create_new(&probe).and_then(|_| fs::remove_file(&probe)),
+    };
+    written.map_err(|e| {
+        let text = format!("--save {}: {e}; name a file in a folder that can be written to", path.display());
+        Error::new(ErrorKind::Io, text)
+    })
+}
+
+fn print_start(
+    arguments: &Arguments,
+    trainer: &Trainer,
+    (train, test): (&Dataset, &Dataset),
+    device: &Device,
+    output: &Output,
+) -> io::Result<()> {
+    let Settings { epochs, batch_size, learning_rate, seed, .. } = trainer.settings();
+    let (model, parameters) = (&arguments.model, trainer.store().parameter_count());
+    let record = Record::event("start")
+        .with_device(device)
+        .with("dataset", train.name())
+        .with("train_images", train.len())
+        .with("test_images", test.len())
+        .with("model", model.as_str())
+        .with("parameters", parameters)
+        .with("epochs", *epochs)
+        .with("batch_size", *batch_size)
+        .with("learning_rate", *learning_rate)
+        .with("seed", *seed);
+    output.record(&record)?;
+
+    output.text(device_line(device))?;
+    let (name, shape) = (train.name(), shape_text(train.image_shape()));
+    let (train, test, classes) = (train.len(), test.len(), train.classes());
+    output.text(format_args!("{name}: {train} training and {test} test images of {shape}, {classes} classes"))?;
+    output.text(format_args!(
+        "{model}: {parameters} parameters; batches of {batch_size}, learning rate {learning_rate}, seed {seed}"
+    ))
+}
+
+/// Trains with a line an epoch, unless `quiet`.
+fn fit(
+    trainer: &mut Trainer,
+    (train, test): (&Dataset, &Dataset),
+    quiet: bool,
+    output: &Output,
+) -> Result<Vec<Epoch>, Stop> {
+    let Settings { epochs, batch_size, .. } = *trainer.settings();
+    let progress = (!quiet).then(|| output.progress(epochs * train.len().div_ceil(batch_size), "steps"));
+    let on_step = |done, _| {
+        if let Some(progress) = &progress {
+            progress.set(done);
+        }
+    };
+    let mut printed = Ok(());
+    let done = trainer.fit_with_steps(train, Some(test), on_step, |epoch| {
+        if !quiet {
+            printed = print_epoch(epoch, epochs, output);
+        }
+        if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(printed.map(|()| done)?)
+}
+
+fn print_epoch(epoch: &Epoch, epochs: usize, output: &Output) -> io::Result<()> {
+    let Epoch { number, train, test, seconds } = *epoch;
+    let test = test.unwrap_or_default();
+    // The time is that of training and testing, so are the images.
+    let speed = (train.samples + test.samples) as f64 / seconds;
+    let record = Record::event("epoch")
+        .with("epoch", number)
+        .with_number("loss", train.loss)
+        .with_number("train_accuracy", train.accuracy)
+        .with_number("test_loss", test.loss)
+        .with_number("test_accuracy", test.accuracy)
+        .with_number("seconds", seconds)
+        .with_number("images_per_second", speed);
+    let width = epochs.to_string().len();
+    let text = format_args!(
+        "epoch {number:width$}/{epochs}  loss {:.4}  accuracy {:>8}  test loss {:.4}  test accuracy {:>8}  {seconds:.2} s  {speed:.0} images/s",
+        train.loss,
+        percent(train.accuracy),
+        test.loss,
+        percent(test.accuracy)
+    );
+    output.emit(&record, text)
+}
