@@ -11,12 +11,17 @@ fn quiet_nan() -> f32 {
     return bitcast<f32>(bits);
 }
 
+// e^x; some drivers give infinity for NaN.
+fn exponential(x: f32) -> f32 {
+    return select(exp(x), x, is_nan(x));
+}
+
 // exp(x) - 1: a series where the subtraction would cancel.
 fn expm1(x: f32) -> f32 {
     if (abs(x) < 0.25) {
         return x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * (0.008333334 + x * 0.0013888889)))));
     }
-    return exp(x) - 1.0;
+    return exponential(x) - 1.0;
 }
 
 // log(1 + x) for x >= 0: a series near 0, where 1 + x would round.
@@ -34,7 +39,7 @@ fn hyperbolic_tangent(x: f32) -> f32 {
         let s = x * x;
         return x * (1.0 - s * (0.33333334 - s * (0.13333334 - s * (0.053968254 - s * (0.021869488 - s * 0.008863236)))));
     }
-    let result = 1.0 - 2.0 / (exp(2.0 * magnitude) + 1.0);
+    let result = 1.0 - 2.0 / (exponential(2.0 * magnitude) + 1.0);
     return select(sign(x) * result, x, is_nan(x));
 }
 
@@ -44,7 +49,7 @@ fn error_function_complement(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.5 * z);
     let series = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806
         + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
-    let result = t * exp(-z * z + series);
+    let result = t * exponential(-z * z + series);
     return select(result, 2.0 - result, x < 0.0);
 }
 

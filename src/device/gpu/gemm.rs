@@ -220,23 +220,20 @@ fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding
              four[i] = select({decoded}, OUTSIDE, index >= {limit});\n    }}\n    return four;\n}}"
         ));
     }
+    // Without branches, which compilers of software rasterisers take hard: outside, the first element is read and dropped.
     source.line(&format!(
         "fn {name}_element(row: vec3<u32>, column: vec3<u32>) -> i32 {{\n    \
-         if (row.x == OUTSIDE.x || column.x == OUTSIDE.x) {{ return -1; }}\n    return {element};\n}}"
+         return select({element}, -1, row.x == OUTSIDE.x || column.x == OUTSIDE.x);\n}}"
     ));
-    // One read: four neighbours, or one element.
-    if vector {
-        source.line(&format!(
-            "fn {name}_four(row: vec3<u32>, column: vec3<u32>) -> vec4<f32> {{\n    \
-             let at = {name}_element(row, column);\n    if (at < 0) {{ return vec4<f32>(); }}\n    \
-             return {binding}[u32(at) / 4u];\n}}"
-        ));
+    let (read, ty, zero, index) = if vector {
+        ("four", "vec4<f32>", "vec4<f32>()", "u32(max(at, 0)) / 4u")
     } else {
-        source.line(&format!(
-            "fn {name}_one(row: vec3<u32>, column: vec3<u32>) -> f32 {{\n    \
-             let at = {name}_element(row, column);\n    if (at < 0) {{ return 0.0; }}\n    return {binding}[u32(at)];\n}}"
-        ));
-    }
+        ("one", "f32", "0.0", "u32(max(at, 0))")
+    };
+    source.line(&format!(
+        "fn {name}_{read}(row: vec3<u32>, column: vec3<u32>) -> {ty} {{\n    \
+         let at = {name}_element(row, column);\n    return select({zero}, {binding}[{index}], at >= 0);\n}}"
+    ));
     // [row][column] of the block.
     let list = |part: &dyn Fn(usize) -> String| (0..4).map(part).collect::<Vec<_>>().join(", ");
     let block = if !vector {

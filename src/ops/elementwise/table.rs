@@ -170,7 +170,7 @@ pub static ROWS: &[Row] = &[
         "exp",
         1,
         Signature::Float,
-        Wgsl::Builtin("exp"),
+        Wgsl::Source("fn exp_of(x: f32) -> f32 { return exponential(x); }"),
         float_function!(T, [x], x.exp()),
         Some(|cx, _, g| {
             let y = cx.output(0);
@@ -404,7 +404,7 @@ pub static ROWS: &[Row] = &[
         "sigmoid",
         1,
         Signature::Float,
-        Wgsl::Source("fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }"),
+        Wgsl::Source("fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exponential(-x)); }"),
         float_function!(T, [x], T::c(1.0) / (T::c(1.0) + (-x).exp())),
         Some(|cx, _, g| {
             // y·(1 - y) = y - y²
@@ -530,7 +530,7 @@ pub static ROWS: &[Row] = &[
         "silu",
         1,
         Signature::Float,
-        Wgsl::Source("fn silu(x: f32) -> f32 { return x / (1.0 + exp(-x)); }"),
+        Wgsl::Source("fn silu(x: f32) -> f32 { return x / (1.0 + exponential(-x)); }"),
         float_function!(T, [x], x / (T::c(1.0) + (-x).exp())),
         Some(|cx, _, g| {
             // s + x·s(1 - s) = s + y(1 - s), s = sigmoid(x)
@@ -547,7 +547,7 @@ pub static ROWS: &[Row] = &[
         "softplus",
         1,
         Signature::Float,
-        Wgsl::Source("fn softplus(x: f32) -> f32 { return select(x, 0.0, x < 0.0) + log1p(exp(-abs(x))); }"),
+        Wgsl::Source("fn softplus(x: f32) -> f32 { return select(x, 0.0, x < 0.0) + log1p(exponential(-abs(x))); }"),
         float_function!(T, [x], (if x < T::c(0.0) { T::c(0.0) } else { x }) + (-x.abs()).exp().ln_1p()),
         Some(|cx, _, g| {
             let x = cx.input(0);
