@@ -19,8 +19,8 @@ fn covering_element(pixel: vec3<u32>, tap: vec3<u32>) -> i32 {
     let w = pixel.z - tap.y;
     let p = h / STRIDE_H;
     let q = w / STRIDE_W;
-    // Below zero wraps around to far outside.
-    let inside = pixel.y >= tap.x && pixel.z >= tap.y && p < POSITIONS_P && q < POSITIONS_Q
-        && p * STRIDE_H == h && q * STRIDE_W == w;
+    // `&` and not `&&`, which is a branch.
+    let inside = (pixel.y >= tap.x) & (pixel.z >= tap.y) & (p < POSITIONS_P) & (q < POSITIONS_Q)
+        & (p * STRIDE_H == h) & (q * STRIDE_W == w);
     return select(-1, i32(((pixel.x * POSITIONS_P + p) * POSITIONS_Q + q) * PIXEL + tap.z), inside);
 }

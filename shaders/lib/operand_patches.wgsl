@@ -19,6 +19,7 @@ fn patches_column(tap: u32, group: u32) -> vec3<u32> {
 fn patches_element(position: vec3<u32>, tap: vec3<u32>) -> i32 {
     let h = i32(position.y + tap.x) - i32(PADDING_H);
     let w = i32(position.z + tap.y) - i32(PADDING_W);
-    let inside = h >= 0 && w >= 0 && h < i32(IMAGE_H) && w < i32(IMAGE_W);
+    // `&` and not `&&`, which is a branch.
+    let inside = (h >= 0) & (w >= 0) & (h < i32(IMAGE_H)) & (w < i32(IMAGE_W));
     return select(-1, ((i32(position.x * IMAGE_H) + h) * i32(IMAGE_W) + w) * i32(PIXEL) + i32(tap.z), inside);
 }

@@ -223,7 +223,7 @@ fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding
     // Without branches, which compilers of software rasterisers take hard: outside, the first element is read and dropped.
     source.line(&format!(
         "fn {name}_element(row: vec3<u32>, column: vec3<u32>) -> i32 {{\n    \
-         return select({element}, -1, row.x == OUTSIDE.x || column.x == OUTSIDE.x);\n}}"
+         return select({element}, -1, (row.x == OUTSIDE.x) | (column.x == OUTSIDE.x));\n}}"
     ));
     let (read, ty, zero, index) = if vector {
         ("four", "vec4<f32>", "vec4<f32>()", "u32(max(at, 0)) / 4u")

@@ -1,0 +1,222 @@
+//! The loop as a whole: devices agree, runs repeat, weights survive a file, mistakes have words.
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use neuropil::data::{Dataset, digits};
+use neuropil::nn::models::{ConvBlock, small_cnn};
+use neuropil::nn::{Conv2d, Dropout, Flatten, Linear, MaxPool2d, Sequential};
+use neuropil::optim::Sgd;
+use neuropil::train::{Augmentation, Epoch, Metrics, ModelFile, ModelInfo, Settings, Trainer};
+use neuropil::{Array, Device, Error, ErrorKind};
+
+/// A network with a layer of every kind, small enough for a software GPU.
+fn tiny_cnn() -> Sequential {
+    Sequential::new()
+        .named("block", ConvBlock { conv: Conv2d::new(8, 3).padding(1) })
+        .named("pool", MaxPool2d::new(2))
+        .named("flatten", Flatten)
+        .named("dropout", Dropout::new(0.2))
+        .named("head", Linear::new(10))
+}
+
+fn digits_trainer(device: &Device, model: Sequential, settings: Settings) -> Trainer {
+    Trainer::new(device, model, [8, 8, 1], settings)
+}
+
+fn fit(trainer: &mut Trainer, train: &Dataset, test: Option<&Dataset>) -> Result<Vec<Epoch>, Error> {
+    trainer.fit(train, test, |_| ControlFlow::Continue(()))
+}
+
+/// The loss of every step of the digits CNN over two epochs, and what it scores afterwards.
+fn curve(device: &Device) -> (Vec<f64>, Metrics) {
+    let (train, test) = digits().unwrap();
+    let mut trainer = digits_trainer(device, small_cnn(10), Settings { seed: 1, ..Settings::default() });
+    let mut losses = Vec::new();
+    for epoch in 0..2 {
+        for indices in train.batches(&neuropil::data::shuffle(train.len(), 1, epoch), 64).unwrap() {
+            let (images, labels) = train.batch(indices).unwrap();
+            trainer.step(&images, &labels, 1.0).unwrap();
+            losses.push(trainer.train_program(indices.len()).unwrap().read("loss").unwrap().item().unwrap());
+        }
+    }
+    // What accumulated while training is not of the test.
+    neuropil::train::metrics::take(trainer.store()).unwrap();
+    (losses, trainer.evaluate(&test).unwrap())
+}
+
+/// Weights, order and masks are the same on both devices, bit for bit; sums are rounded otherwise, by about 1e-7. Steps
+/// carry that on, and where a max pool or a ReLU decides otherwise for it, a gradient jumps. How far that leads can be
+/// measured on the CPU alone: runs whose first weights differ by a millionth part are up to 1e-6 apart in their first ten
+/// losses and 7e-4 within 46; by ten times that, 2e-3 and 8e-3. A wrong mask, statistic or update shows as a tenth.
+#[test]
+fn the_cpu_and_the_gpu_train_alike() {
+    let Some(gpu) = common::gpu() else { return };
+    let (of_cpu, score_of_cpu) = curve(&Device::cpu());
+    let (of_gpu, score_of_gpu) = curve(&gpu);
+    let apart = |range: std::ops::Range<usize>| {
+        of_cpu[range.clone()].iter().zip(&of_gpu[range]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    };
+    println!("losses apart {:.1e}, then {:.1e}; {score_of_cpu:?}, {score_of_gpu:?}", apart(0..10), apart(0..46));
+    assert_eq!((of_cpu.len(), of_gpu.len()), (46, 46));
+    assert!(apart(0..10) < 1e-4 && apart(0..46) < 1e-2, "{of_cpu:?}\n{of_gpu:?}");
+    assert!(of_cpu[45] < 0.4, "{of_cpu:?}");
+    assert!((score_of_cpu.loss - score_of_gpu.loss).abs() < 1e-2, "{score_of_cpu:?}, {score_of_gpu:?}");
+    assert!(score_of_cpu.accuracy > 0.9 && score_of_gpu.accuracy > 0.9, "{score_of_cpu:?}, {score_of_gpu:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    let (train, _) = digits().unwrap();
+    let train = train.subset(&(0..320).collect::<Vec<_>>()).unwrap();
+    for device in common::devices() {
+        let run = |seed: u64| {
+            let augmentation = Augmentation { shift: 1 };
+            // 320 images in batches of 16 are 20 steps an epoch: 200 steps.
+            let settings =
+                Settings { seed, epochs: 10, batch_size: 16, learning_rate: 1e-2, augmentation, ..Settings::default() };
+            let mut trainer = digits_trainer(&device, tiny_cnn(), settings);
+            let epochs = fit(&mut trainer, &train, None).unwrap();
+            assert_eq!(epochs.iter().map(|epoch| epoch.train.samples).sum::<usize>(), 200 * 16);
+            let losses: Vec<f64> = epochs.iter().map(|epoch| epoch.train.loss).collect();
+            (losses, trainer.store().weights().unwrap())
+        };
+        let (first, again, other) = (run(7), run(7), run(8));
+        assert_eq!(first.0, again.0, "{}", device.name());
+        for (name, weights) in &first.1 {
+            assert_eq!(weights.to_words(), again.1[name].to_words(), "{name} on {}", device.name());
+        }
+        assert_ne!(first.1, other.1);
+        assert!(first.0[9] < 0.5 * first.0[0], "and it learns: {:?}", first.0);
+    }
+}
+
+#[test]
+fn a_saved_model_is_loaded_as_it_was() {
+    let (train, test) = digits().unwrap();
+    let path = std::env::temp_dir().join(format!("neuropil_test_train_{}.safetensors", std::process::id()));
+    let mut trainer = digits_trainer(&Device::cpu(), small_cnn(10), Settings { epochs: 2, ..Settings::default() });
+    fit(&mut trainer, &train, None).unwrap();
+    let before = trainer.evaluate(&test).unwrap();
+    assert!(before.samples == test.len() && before.accuracy > 0.9, "{before:?}");
+
+    let info = ModelInfo {
+        model: "small_cnn".to_owned(),
+        class_names: test.class_names().to_vec(),
+        image_shape: test.image_shape(),
+        dataset: test.name().to_owned(),
+    };
+    ModelFile { info: info.clone(), weights: trainer.store().weights().unwrap() }.save(&path).unwrap();
+    let file = ModelFile::load(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(file.info, info);
+
+    let mut loaded = Trainer::open(&Device::cpu(), &file, Settings::default()).unwrap();
+    assert_eq!(loaded.evaluate(&test).unwrap(), before);
+    assert_eq!(loaded.store().weights().unwrap(), file.weights);
+    let (images, _) = test.batch(&[3, 1, 4, 1, 5]).unwrap();
+    assert_eq!(loaded.predict(&images).unwrap(), trainer.predict(&images).unwrap());
+
+    // Another device gets the same weights and computes the same, within rounding.
+    if let Some(gpu) = common::gpu() {
+        let mut loaded = Trainer::open(&gpu, &file, Settings::default()).unwrap();
+        let after = loaded.evaluate(&test).unwrap();
+        assert!((after.loss - before.loss).abs() < 1e-5, "{after:?}, {before:?}");
+        assert_eq!(after.samples, before.samples);
+    }
+
+    // Weights of another network are refused as a whole.
+    let mut other = digits_trainer(&Device::cpu(), tiny_cnn(), Settings::default());
+    other.evaluate(&test).unwrap();
+    let untouched = other.store().weights().unwrap();
+    let error = other.store().set_weights(&file.weights).unwrap_err();
+    assert!(error.to_string().contains("block1.conv.weight"), "{error}");
+    let mut short = untouched.clone();
+    short.remove("head.bias");
+    let error = other.store().set_weights(&short).unwrap_err();
+    assert!(error.to_string().contains("the weights lack \"head.bias\""), "{error}");
+    let mut misshapen = untouched.clone();
+    misshapen.insert("head.bias".to_owned(), Array::full(&[9], 1f32));
+    let error = other.store().set_weights(&misshapen).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Shape);
+    assert!(error.to_string().contains("\"head.bias\" is f32[10] in this model and f32[9]"), "{error}");
+    assert_eq!(other.store().weights().unwrap(), untouched);
+}
+
+/// A data set of `count` images of another size than the digits.
+fn others(count: usize) -> Dataset {
+    let names = (0..10).map(|class| class.to_string()).collect();
+    Dataset::new("others", Array::full(&[count, 6, 8, 1], 0.5f32), vec![0; count], names).unwrap()
+}
+
+#[test]
+fn images_of_another_shape_are_refused() {
+    let (train, _) = digits().unwrap();
+    let mut trainer = digits_trainer(&Device::cpu(), tiny_cnn(), Settings { epochs: 1, ..Settings::default() });
+    let errors = [
+        fit(&mut trainer, &others(4), None).unwrap_err(),
+        fit(&mut trainer, &train, Some(&others(4))).unwrap_err(),
+        trainer.evaluate(&others(4)).unwrap_err(),
+        trainer.predict(others(4).images()).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Shape, "{error}");
+        assert!(error.to_string().contains("[6, 8, 1]") && error.to_string().contains("[8, 8, 1]"), "{error}");
+    }
+    let (images, labels) = others(4).batch(&[0, 1]).unwrap();
+    let error = trainer.step(&images, &labels, 1.0).unwrap_err();
+    assert!(error.to_string().contains("\"images\" is f32[2, 8, 8, 1], got f32[2, 6, 8, 1]"), "{error}");
+    // A model that does not fit the images says where.
+    let model = Sequential::new().named("wide", Conv2d::new(4, 9));
+    let error = fit(&mut digits_trainer(&Device::cpu(), model, Settings::default()), &train, None).unwrap_err();
+    assert!(error.to_string().contains("wide") && error.to_string().contains("conv2d"), "{error}");
+}
+
+#[test]
+fn nothing_to_train_on_is_an_error() {
+    let (train, _) = digits().unwrap();
+    let empty = train.subset(&[]).unwrap();
+    let error = fit(&mut digits_trainer(&Device::cpu(), tiny_cnn(), Settings::default()), &empty, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("there are no images to train on"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run() {
+    let (train, _) = digits().unwrap();
+    for device in common::devices() {
+        let settings = Settings {
+            epochs: 3,
+            optimizer: Box::new(Sgd::new(1e30)),
+            learning_rate: 1e30,
+            batch_size: 256,
+            ..Settings::default()
+        };
+        let error = fit(&mut digits_trainer(&device, tiny_cnn(), settings), &train, None).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("the loss of epoch 1 is") && text.contains("lower the learning rate"), "{text}");
+    }
+}
+
+#[test]
+fn a_report_can_stop_the_run() {
+    let (train, test) = digits().unwrap();
+    let mut trainer = digits_trainer(&Device::cpu(), tiny_cnn(), Settings { batch_size: 256, ..Settings::default() });
+    let mut steps = 0;
+    let epochs = trainer
+        .fit_with_steps(
+            &train,
+            Some(&test),
+            |done, of| steps = of.min(done),
+            |epoch| match epoch.number {
+                2 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            },
+        )
+        .unwrap();
+    // 1,438 images are five batches of 256 and one of 158.
+    assert_eq!((epochs.len(), steps), (2, 12));
+    assert!(epochs.iter().all(|epoch| epoch.train.samples == train.len()));
+    assert!(epochs.iter().all(|epoch| epoch.test.is_some_and(|test| test.samples == 359)));
+}
