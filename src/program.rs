@@ -307,7 +307,7 @@ impl Program {
 }
 
 impl Tensor {
-    /// The value of a tensor that depends on data and constants alone, computed on `device`: for exploration.
+    /// The value of a tensor computed on `device` from data and constants, with initial parameters: for exploration.
     ///
     /// ```
     /// use neuropil::{Array, Device, Trace};
@@ -318,7 +318,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// The first mistake made while tracing; a tensor that needs inputs or parameters.
+    /// The first mistake made while tracing; a tensor that needs inputs.
     pub fn eval(&self, device: &Device) -> Result<Array> {
         let trace = self.trace();
         let traced = trace.finish()?;

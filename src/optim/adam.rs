@@ -53,13 +53,14 @@ impl Optimizer for Adam {
         // p moves by rate/c1 · m / (√v/√c2 + epsilon).
         let step = &rate / correction("correction1", beta1);
         let scale = 1.0 / correction("correction2", beta2).sqrt();
-        let kept = 1.0 - &rate * self.weight_decay;
+        let decay = &rate * self.weight_decay;
         for (name, parameter, gradient) in &gradients.entries {
             let mut gradient = gradient.clone();
             let mut base = parameter.clone();
             if self.weight_decay != 0.0 {
                 if self.decoupled {
-                    base = parameter * &kept;
+                    // Not p · (1 - decay), which would round the same way at every step.
+                    base = parameter - parameter * &decay;
                 } else {
                     gradient = gradient + parameter * self.weight_decay;
                 }

@@ -123,10 +123,13 @@ fn loads_in_place(expression: &Expression, operand: usize, shape: &[usize]) -> b
 fn merge_neighbours(fused: &mut Fused, capabilities: &Capabilities<'_>) {
     let mut merged: Vec<Step> = Vec::new();
     let mut cut = fused.schedule.cut;
+    let lengths: Vec<usize> = fused.schedule.slots.iter().map(|slot| slot.ty.len()).collect();
     for (i, step) in std::mem::take(&mut fused.schedule.steps).into_iter().enumerate() {
         let joined = match merged.last() {
             // Never across the cut.
-            Some(last) if i != fused.schedule.cut => join(last, &step, capabilities.operands),
+            Some(last) if i != fused.schedule.cut => {
+                join(last, &step, &lengths, i > fused.schedule.cut, capabilities.operands)
+            }
             _ => None,
         };
         match joined {
@@ -143,15 +146,18 @@ fn merge_neighbours(fused: &mut Fused, capabilities: &Capabilities<'_>) {
     fused.schedule.cut = cut;
 }
 
-/// Two elementwise steps over one iteration space as one step.
-fn join(a: &Step, b: &Step, limit: usize) -> Option<Step> {
+/// Two elementwise steps over one iteration space as one step, if they share a tensor or are small. Updates of two
+/// parameters share at most numbers such as the learning rate and stay apart: [`super::memory`] makes one step of them all.
+fn join(a: &Step, b: &Step, lengths: &[usize], updates: bool, limit: usize) -> Option<Step> {
     let (Work::Elementwise { shape, expression: first }, Work::Elementwise { shape: other, expression: second }) =
         (&a.work, &b.work)
     else {
         return None;
     };
-    let related = b.reads.iter().any(|slot| a.reads.contains(slot) || a.writes.contains(slot));
-    let small = shape.iter().product::<usize>() <= super::ALIGNMENT;
+    let length = shape.iter().product::<usize>();
+    let shared = |slot: &SlotId| lengths[slot.0] == length && (a.reads.contains(slot) || a.writes.contains(slot));
+    let related = b.reads.iter().any(shared);
+    let small = !updates && length <= super::ALIGNMENT;
     if shape != other || !(related || small) || a.writes.iter().any(|slot| b.writes.contains(slot)) {
         return None;
     }

@@ -83,11 +83,19 @@ impl Trace {
         Scope::root(self.clone())
     }
 
-    /// A tensor that is given at every run.
+    /// A tensor that is given at every run. Names that start with a dot are the trace's own.
     #[track_caller]
     pub fn input(&self, name: &str, shape: &[usize], dtype: DType) -> Tensor {
+        if name.starts_with('.') {
+            let text = format!("input {name:?}: names that start with a dot are reserved; use another");
+            self.fail(Error::new(ErrorKind::Graph, text), Location::caller());
+        }
+        self.leaf(name, shape, dtype, Location::caller())
+    }
+
+    fn leaf(&self, name: &str, shape: &[usize], dtype: DType, location: &'static Location<'static>) -> Tensor {
         let ty = TensorType::new(dtype, shape);
-        self.emit("", shape.len(), Location::caller(), |graph| graph.leaf(Leaf::Input, name, ty))
+        self.emit("", shape.len(), location, |graph| graph.leaf(Leaf::Input, name, ty))
     }
 
     /// A tensor with this data.
@@ -95,11 +103,12 @@ impl Trace {
     pub fn data(&self, array: &Array) -> Tensor {
         let name = {
             let mut inner = self.lock();
-            let name = format!("data.{}", inner.bound.len());
+            // A name that no input of a user has: they are not empty before the dot.
+            let name = format!(".data{}", inner.bound.len());
             inner.bound.push((name.clone(), array.clone()));
             name
         };
-        self.input(&name, array.shape(), array.dtype())
+        self.leaf(&name, array.shape(), array.dtype(), Location::caller())
     }
 
     /// A scalar constant.

@@ -37,11 +37,19 @@ pub fn accumulate(trace: &Trace, losses: &Tensor, logits: &Tensor, labels: &Tens
 /// When no program with [`accumulate`] was compiled for the store, or the device is lost.
 pub fn take(store: &Store) -> Result<Metrics> {
     let mut sums = [0.0; 3];
-    for (sum, (name, dtype)) in sums.iter_mut().zip(STATES) {
+    for (sum, (name, _)) in sums.iter_mut().zip(STATES) {
         *sum = store.get(name)?.item()?;
-        store.set(name, &Array::zeros(&[], dtype))?;
     }
+    reset(store)?;
     let [loss, correct, samples] = sums;
     let count = samples.max(1.0);
     Ok(Metrics { loss: loss / count, accuracy: correct / count, samples: samples as usize })
+}
+
+/// Starts over.
+///
+/// # Errors
+/// As [`take`].
+pub fn reset(store: &Store) -> Result<()> {
+    STATES.into_iter().try_for_each(|(name, dtype)| store.set(name, &Array::zeros(&[], dtype)))
 }

@@ -183,6 +183,9 @@ impl Trainer {
         if train.is_empty() {
             return Err(Error::new(ErrorKind::Config, format!("{}: there are no images to train on", train.name())));
         }
+        if self.settings.batch_size == 0 {
+            return Err(Error::new(ErrorKind::Config, "a batch size of 0 makes no batches; it must be at least 1"));
+        }
         let batch_size = self.settings.batch_size.min(train.len());
         let steps = train.len().div_ceil(batch_size) * self.settings.epochs;
         let mut done = 0;
@@ -256,7 +259,11 @@ impl Trainer {
     /// When the images have another shape, or the device is lost.
     pub fn evaluate(&mut self, data: &Dataset) -> Result<Metrics> {
         self.check_shape(data)?;
+        if data.is_empty() {
+            return Err(Error::new(ErrorKind::Config, format!("{}: there are no images to evaluate", data.name())));
+        }
         let order: Vec<usize> = (0..data.len()).collect();
+        let mut first = true;
         for indices in data.batches(&order, Self::EVALUATION_BATCH)? {
             let (images, labels) = data.batch(indices)?;
             if !self.evaluate_programs.contains_key(&indices.len()) {
@@ -267,6 +274,10 @@ impl Trainer {
                     metrics::accumulate(trace, &losses, &logits, &labels);
                 })?;
                 self.evaluate_programs.insert(indices.len(), program);
+            }
+            // Steps that were made by hand are not of this data.
+            if std::mem::take(&mut first) {
+                metrics::reset(&self.store)?;
             }
             self.evaluate_programs[&indices.len()].run(&[("images", &images), ("labels", &labels)])?;
         }
