@@ -103,17 +103,26 @@ impl Fuser<'_> {
             Lowering::Alias => {
                 let form = match self.forms[&node.inputs[0]].clone() {
                     Form::Lazy(mut expression) if expression.is_uniform() => {
+                        if !self.single(value) {
+                            self.flush_all(&expression);
+                        }
                         expression.set_rank(node.types[0].shape.len());
                         Form::Lazy(expression)
                     }
-                    _ => Form::Stored(self.store(node.inputs[0])?),
+                    _ => {
+                        let slot = self.store(node.inputs[0])?;
+                        if !self.single(value) {
+                            self.flush(slot);
+                        }
+                        Form::Stored(slot)
+                    }
                 };
                 self.forms.insert(value, form);
             }
             Lowering::Elementwise(declared) => {
                 let shape = &node.types[0].shape;
                 let expression = self.splice(&declared, node, shape)?;
-                let single = self.uses.get(&value).copied().unwrap_or(0) <= 1 && !self.results.contains(&value);
+                let single = self.single(value);
                 let again = self.may_repeat(&expression) && !self.results.contains(&value);
                 if expression.cost() == 0 && !single {
                     self.flush_all(&expression);
@@ -128,9 +137,8 @@ impl Fuser<'_> {
                 let reads = vec![self.store(node.inputs[0])?, self.store(node.inputs[1])?];
                 let slot = self.new_slot(node.types[0].clone(), Origin::Step);
                 self.pending.insert(slot, Pending { label, gemm, reads });
-                let single = self.uses.get(&value).copied().unwrap_or(0) <= 1 && !self.results.contains(&value);
                 self.forms.insert(value, Form::Stored(slot));
-                if !single {
+                if !self.single(value) {
                     self.flush(slot);
                 }
             }
@@ -138,6 +146,11 @@ impl Fuser<'_> {
             Lowering::Opaque(shader) => self.direct(id, node, Work::Opaque { shader, op: op.clone() }, label)?,
         }
         Ok(())
+    }
+
+    /// Whether one node uses the value, and no result.
+    fn single(&self, value: Value) -> bool {
+        self.uses.get(&value).copied().unwrap_or(0) <= 1 && !self.results.contains(&value)
     }
 
     /// Whether an expression may be evaluated by each of several consumers: a view, or so little that reading its operands

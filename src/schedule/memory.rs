@@ -183,9 +183,14 @@ fn merge_spans(schedule: &mut Schedule, capabilities: &Capabilities<'_>) {
             first_part = merged.len();
         }
         let limit = if i < cut { cut } else { steps.len() };
-        let alike = steps[i..limit].iter().take_while(|step| alike(schedule, &steps[i], step)).count().max(1);
-        let mut group: Vec<&Step> = steps[i..i + alike].iter().collect();
-        i += alike;
+        let mut group: Vec<&Step> = vec![&steps[i]];
+        for step in &steps[i + 1..limit] {
+            if !alike(schedule, &steps[i], step) || !group.iter().all(|other| independent(other, step)) {
+                break;
+            }
+            group.push(step);
+        }
+        i += group.len();
         group.sort_by_key(|step| step.writes.first().map(|&slot| schedule.slot(slot).place));
         let mut rest = &group[..];
         while let Some(first) = rest.first() {
@@ -239,6 +244,12 @@ fn alike(schedule: &Schedule, a: &Step, b: &Step) -> bool {
             }
             _ => x == y,
         })
+}
+
+/// Whether neither step touches what the other writes, so that their order does not matter.
+fn independent(a: &Step, b: &Step) -> bool {
+    let disturbs = |a: &Step, b: &Step| a.writes.iter().any(|slot| b.reads.contains(slot) || b.writes.contains(slot));
+    !disturbs(a, b) && !disturbs(b, a)
 }
 
 fn is_scalar_load(access: &Access, step: &Step) -> bool {

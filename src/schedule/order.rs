@@ -22,15 +22,19 @@ pub(super) fn order(mut fused: Fused, capabilities: &Capabilities<'_>) -> Fused 
     fused
 }
 
-/// An update whose new value is itself a leaf reads it before anything can change it.
+/// A leaf that is an output, or the new value of another, is copied before anything can change it.
 fn detach_leaves(fused: &mut Fused) {
     let mut copies: HashMap<SlotId, SlotId> = HashMap::new();
-    for (_, _, value) in &mut fused.updates {
-        let slot = fused.schedule.slot(*value).clone();
+    let schedule = &mut fused.schedule;
+    let mut outputs = std::mem::take(&mut schedule.outputs);
+    let lasting = |origin: &Origin| matches!(origin, Origin::Leaf(leaf, _) if is_stored(*leaf));
+    let wanted = outputs.iter_mut().map(|(_, slot, _)| slot).filter(|slot| lasting(&schedule.slots[slot.0].origin));
+    let wanted: Vec<&mut SlotId> = wanted.chain(fused.updates.iter_mut().map(|(_, _, value)| value)).collect();
+    for value in wanted {
+        let slot = schedule.slot(*value).clone();
         if !matches!(slot.origin, Origin::Leaf(..)) {
             continue;
         }
-        let schedule = &mut fused.schedule;
         *value = *copies.entry(*value).or_insert_with(|| {
             schedule.slots.push(super::Slot { origin: Origin::Step, ..slot.clone() });
             let copy = SlotId(schedule.slots.len() - 1);
@@ -38,6 +42,7 @@ fn detach_leaves(fused: &mut Fused) {
             copy
         });
     }
+    schedule.outputs = outputs;
 }
 
 fn copy_step(from: SlotId, to: SlotId, len: usize, dtype: crate::DType) -> Step {
@@ -75,16 +80,15 @@ fn split_at_gradients(fused: &mut Fused) {
 
 /// Lets steps write new values over old ones, and copies where they cannot.
 fn update_in_place(fused: &mut Fused) {
-    let gradients: HashSet<SlotId> = fused.gradients.iter().map(|(_, slot)| *slot).collect();
-    let mut taken: HashSet<SlotId> = HashSet::new();
-    for (leaf, name, value) in fused.updates.clone() {
+    for update in 0..fused.updates.len() {
+        // A value that has taken the place of one state is copied to the next.
+        let (leaf, name, value) = fused.updates[update].clone();
         let Some(&state) = fused.leaves.get(&(leaf, name)) else { continue };
         let schedule = &mut fused.schedule;
         let writer = schedule.steps.iter().position(|step| step.writes.contains(&value));
         let in_place = writer.filter(|&writer| {
             let later = &schedule.steps[writer + 1..];
-            !gradients.contains(&value)
-                && taken.insert(value)
+            schedule.slot(value).origin == Origin::Step
                 && later.iter().all(|step| !step.reads.contains(&state))
                 && reads_in_place(&schedule.steps[writer], state, schedule.slot(state).ty.len())
         });

@@ -140,8 +140,7 @@ pub(super) fn lower(
     let product = Dispatch { label: step.label.clone(), text, bindings: bindings.bounds, params, workgroups };
     match parts {
         Some(parts) => {
-            let label = format!("{} (sum of parts)", step.label);
-            let sum = reduce::sum_of_parts(schedule, &label, parts, step.writes[0], plan.splits, total);
+            let sum = reduce::sum_of_parts(schedule, &step.label, parts, step.writes[0], plan.splits, total);
             vec![product, sum]
         }
         None => vec![product],

@@ -84,10 +84,10 @@ pub(super) fn sum_of_parts(
     parts: usize,
     len: usize,
 ) -> Dispatch {
-    let shape = vec![parts, len];
-    let expression = Expression::load(0, Access::identity(&shape), DType::F32);
-    let reduce = Reduce { expression, shape, axes: vec![0], accumulator: Accumulator::Sum };
-    let stage = Stage { kind: Kind::Whole, label, reads: &[from], writes: &[to] };
+    // As the partial results of a reduction, whose text has no extent in it.
+    let expression = Expression::load(0, Access::identity(&[len]), DType::F32);
+    let reduce = Reduce { expression, shape: vec![len], axes: Vec::new(), accumulator: Accumulator::Sum };
+    let stage = Stage { kind: Kind::Finish, label, reads: &[from], writes: &[to] };
     stage.dispatch(schedule, &reduce, &ReducePlan::in_order(len, parts))
 }
 
