@@ -255,7 +255,8 @@ fn wrong_inputs_are_named() {
     let (images, labels) = digits().unwrap().0.batch(&[0, 1, 2, 3]).unwrap();
     let fewer = Array::zeros(&[3, 8, 8, 1], DType::F32);
     let floats = labels.cast(DType::F32);
-    let cases: [(&[(&str, &Array)], ErrorKind, &str); 4] = [
+    type Wrong<'a> = (&'a [(&'a str, &'a Array)], ErrorKind, &'a str);
+    let cases: [Wrong<'_>; 4] = [
         (&[("images", &images)], ErrorKind::Config, "the input \"labels\" is missing"),
         (
             &[("images", &images), ("labels", &labels), ("label", &labels)],
