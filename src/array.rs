@@ -117,7 +117,8 @@ impl Array {
     pub fn new<T: Element>(shape: &[usize], elements: Vec<T>) -> Result<Self> {
         let found = elements.len();
         ArrayD::from_shape_vec(IxDyn(shape), elements).map(T::wrap).map_err(|_| {
-            let wanted = element_count(shape);
+            let wanted = shape.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
+            let wanted = wanted.map_or("too many".to_owned(), |count| count.to_string());
             Error::new(ErrorKind::Shape, format!("an array of shape {shape:?} has {wanted} elements, got {found}"))
         })
     }

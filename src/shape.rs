@@ -138,8 +138,8 @@ impl Window {
                     ),
                 ));
             }
-            let padded = size[axis] + self.padding[axis][0] + self.padding[axis][1];
-            let extent = dilation * (kernel - 1) + 1;
+            let padded = size[axis].saturating_add(self.padding[axis][0]).saturating_add(self.padding[axis][1]);
+            let extent = dilation.saturating_mul(kernel - 1).saturating_add(1);
             if extent > padded {
                 return Err(Error::shape(
                     op,

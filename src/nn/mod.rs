@@ -64,6 +64,8 @@ impl Sequential {
 
 impl Module for Sequential {
     fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
-        self.layers.iter().fold(x, |x, (name, layer)| layer.forward(&scope.enter(name), x))
+        let y = self.layers.iter().fold(x, |x, (name, layer)| layer.forward(&scope.enter(name), x));
+        scope.resume();
+        y
     }
 }

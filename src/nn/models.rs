@@ -29,7 +29,9 @@ pub struct ConvBlock {
 impl Module for ConvBlock {
     fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
         let y = self.conv.no_bias().forward(&scope.enter("conv"), x);
-        BatchNorm::default().forward(&scope.enter("norm"), y).relu()
+        let y = BatchNorm::default().forward(&scope.enter("norm"), y);
+        scope.resume();
+        y.relu()
     }
 }
 

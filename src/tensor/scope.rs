@@ -91,6 +91,12 @@ impl Scope {
         scope
     }
 
+    /// Says that nodes from here on belong to this scope again, after one below it was entered: their labels and errors
+    /// name it.
+    pub fn resume(&self) {
+        self.trace.lock().graph.scope = self.path.as_str().into();
+    }
+
     /// The path: the names of all scopes above, joined by dots.
     pub fn path(&self) -> &str {
         &self.path

@@ -186,6 +186,7 @@ impl Trainer {
         if self.settings.batch_size == 0 {
             return Err(Error::new(ErrorKind::Config, "a batch size of 0 makes no batches; it must be at least 1"));
         }
+        let classes = train.classes();
         let batch_size = self.settings.batch_size.min(train.len());
         let steps = train.len().div_ceil(batch_size) * self.settings.epochs;
         let mut done = 0;
@@ -205,7 +206,11 @@ impl Trainer {
             if !train.loss.is_finite() {
                 return Err(Error::new(
                     ErrorKind::Parity,
-                    format!("the loss of epoch {number} is {}; lower the learning rate", train.loss),
+                    format!(
+                        "the loss of epoch {number} is {}; lower the learning rate, or give the model one output for each of \
+                         the {classes} classes",
+                        train.loss
+                    ),
                 ));
             }
             let test = test.map(|test| self.evaluate(test)).transpose()?;
