@@ -2,13 +2,12 @@
 # Breaks the shaders on purpose, one mistake at a time, and expects the tests of the operations to fail and to name the
 # operation. It shows that a green tests/ops.rs means something; it is slow, and no part of what a change must pass.
 #
-# The mistakes are made in a copy of the tree; what is not the crate's own is taken from target/ as it was built before.
+# The mistakes are made in a copy of the tree and built in target/mutate, never in target/: Cargo could not tell the copy's
+# library from the real one. The first run builds all dependencies there.
 # With arguments, only mistakes in families of these names: scripts/mutate.sh reduce pool
 #
-# A software rasteriser runs the invocations of a workgroup in lock step, a vector of them at a time, and the next vector
-# when the first has come to a barrier or to its end. So a barrier that is missing between a write and the reads of another
-# vector is noticed (both below are); one that only keeps a fast invocation from overwriting what a slow one has yet to read
-# may not be. Kernels that stage tiles in workgroup memory run on hardware GPUs alone: set NEUROPIL_TEST_DEVICE=gpu for them.
+# Lavapipe runs a workgroup by vectors of a few invocations, each up to its next barrier before the next vector starts: a
+# barrier that is missing is noticed wherever the vectors of a workgroup share memory, as in every mutant below.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,11 +25,13 @@ mutants=(
     "dropout|lib/philox.wgsl|s/round < 10u/round < 9u/|a round less"
     "elementwise|lib/math.wgsl|s/0\.33333334 - s/0.3333 - s/|a constant"
     "matmul|matmul.wgsl|s/+= b\[j\] \* a;/+= a * b[j];/|swapped operands"
+    "matmul|matmul.wgsl|0,/^            workgroupBarrier();/s/^            workgroupBarrier();//|a missing barrier"
+    "matmul|matmul.wgsl|s/DEPTH; depth++/DEPTH - 1u; depth++/|a term less"
     "conv2d|lib/operand_patches.wgsl|s/rs % KERNEL_W/rs % KERNEL_H/|an index"
 )
 
 root=$PWD
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
+export CARGO_TARGET_DIR=$root/target/mutate
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cp -r Cargo.toml Cargo.lock src shaders tests "$copy"
@@ -52,10 +53,10 @@ for mutant in "${mutants[@]}"; do
     log=$(NEUROPIL_TEST_FAMILY=$family cargo test --locked --test ops on_the_gpu -- --skip checked 2>&1) && passed=1 || passed=0
     named=$(grep -E "^$family / " <<<"$log" || true)
     if ((passed == 0)) && [[ -n $named ]]; then
-        printf 'noticed   %-34s %-20s %s cases, as in %s\n' "$file" "$what" "$(wc -l <<<"$named")" "$(head -n 1 <<<"$named")"
+        printf 'noticed   %-30s %-18s %3s cases, as in %s\n' "$file" "$what" "$(wc -l <<<"$named")" "$(head -n 1 <<<"$named")"
     else
         survived=1
-        printf 'UNNOTICED %-34s %-20s\n%s\n' "$file" "$what" "$(tail -n 5 <<<"$log")"
+        printf 'UNNOTICED %-30s %s\n%s\n' "$file" "$what" "$(tail -n 5 <<<"$log")"
     fi
     cp "$root/shaders/$file" "shaders/$file"
 done
