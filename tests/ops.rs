@@ -32,7 +32,7 @@ fn every_family_is_tested_once() {
 
 #[test]
 fn all_families_on_the_cpu() {
-    let device = Device::cpu_with(Options { guards: true, ..Options::default() });
+    let device = Device::cpu_with(common::GUARDED);
     for families in [CONVOLUTION, PRODUCT, ELEMENTWISE, OTHERS] {
         check(&device, families, 1);
     }
@@ -58,7 +58,7 @@ fn other_families_on_the_gpu() {
     check_on_gpu(OTHERS);
 }
 
-/// Shaders run unchecked; with the checks that browsers compile in they must give the same, and never need them.
+/// Shaders run unchecked elsewhere; with the checks that browsers compile in they must give the same.
 #[test]
 fn some_of_all_kinds_of_work_on_the_gpu_with_checked_shaders() {
     let Some(device) = common::checked_gpu() else { return };
@@ -70,15 +70,14 @@ fn some_of_all_kinds_of_work_on_the_gpu_with_checked_shaders() {
 /// The form of products that software rasterisers do not choose: hardware GPUs do.
 #[test]
 fn staged_products_on_the_gpu() {
-    let staged = Options { guards: true, tiles: Tiles::Staged, ..Options::default() };
+    let staged = Options { tiles: Tiles::Staged, ..common::GUARDED };
     if let Some(device) = common::open_gpu(staged).or_else(common::skip) {
         check(&device, &["conv2d", "matmul"], 8);
     }
 }
 
 fn check_on_gpu(families: &[&str]) {
-    let guarded = Options { guards: true, ..Options::default() };
-    if let Some(device) = common::open_gpu(guarded).or_else(common::skip) {
+    if let Some(device) = common::open_gpu(common::GUARDED).or_else(common::skip) {
         check(&device, families, 1);
     }
 }

@@ -10,7 +10,6 @@ use common::model::train_step;
 use common::random_graph;
 use neuropil::check::{Leaves, reference};
 use neuropil::device::gpu::Limits;
-use neuropil::device::{Options, Tiles};
 use neuropil::graph::{Graph, Leaf};
 use neuropil::schedule::{Arena, Schedule, SlotId, Step, StoreLayout, Work, aligned};
 use neuropil::simplify::simplify;
@@ -113,8 +112,6 @@ fn what_a_step_writes_is_not_in_a_buffer_that_it_reads() {
     }
 }
 
-const GUARDED: Options = Options { checked: false, guards: true, tiles: Tiles::Auto };
-
 /// Compiles a graph of exact numbers and runs it twice, the second time from the states that the first run has left: all
 /// gradients, outputs and new values must be those of the reference. `build` gives the inputs' data.
 fn check_exactly(device: &Device, what: &str, build: impl FnOnce(&Trace) -> Vec<(String, Array)>) {
@@ -162,12 +159,12 @@ fn check_random_graphs(device: &Device, seeds: Range<u64>) {
 
 #[test]
 fn random_graphs_compute_what_they_say_on_the_cpu() {
-    check_random_graphs(&Device::cpu_with(GUARDED), 0..2000);
+    check_random_graphs(&Device::cpu_with(common::GUARDED), 0..2000);
 }
 
 #[test]
 fn random_graphs_compute_what_they_say_on_the_gpu() {
-    if let Some(device) = common::open_gpu(GUARDED).or_else(common::skip) {
+    if let Some(device) = common::open_gpu(common::GUARDED).or_else(common::skip) {
         check_random_graphs(&device, 0..40);
     }
 }
@@ -175,14 +172,14 @@ fn random_graphs_compute_what_they_say_on_the_gpu() {
 /// An epilogue takes the place of its product, which must then be of no other use.
 #[test]
 fn a_product_that_is_used_twice_through_a_reshape_is_stored() {
-    check_exactly(&Device::cpu_with(GUARDED), "reshaped", |trace| {
+    check_exactly(&Device::cpu_with(common::GUARDED), "reshaped", |trace| {
         let x = trace.input("x", &[4, 3], DType::F32);
         let product = x.matmul_transposed(&x, false, true).reshape(&[16]);
         trace.output("negative", &-&product);
         trace.output("positive", &product.relu());
         vec![("x".into(), random_graph::integers(&[4, 3], "x"))]
     });
-    check_exactly(&Device::cpu_with(GUARDED), "a single number", |trace| {
+    check_exactly(&Device::cpu_with(common::GUARDED), "a single number", |trace| {
         let x = trace.input("x", &[1, 3], DType::F32);
         let number = x.matmul_transposed(&x, false, true).clamp(-50.0, 50.0).reshape(&[1]);
         trace.output("once", &number);
@@ -193,7 +190,7 @@ fn a_product_that_is_used_twice_through_a_reshape_is_stored() {
 
 #[test]
 fn one_value_can_be_the_new_value_of_several_states() {
-    check_exactly(&Device::cpu_with(GUARDED), "copies", |trace| {
+    check_exactly(&Device::cpu_with(common::GUARDED), "copies", |trace| {
         let x = trace.input("x", &[3], DType::F32);
         let states = ["sum", "copy", "another"];
         let states = states.map(|name| trace.scope().state(name, &[3], DType::F32, Init::Constant(0.0)));
@@ -206,7 +203,7 @@ fn one_value_can_be_the_new_value_of_several_states() {
 /// Updates that are alike become one step, but not where one writes what another reads.
 #[test]
 fn updates_of_neighbours_that_look_at_each_other_stay_apart() {
-    check_exactly(&Device::cpu_with(GUARDED), "chain", |trace| {
+    check_exactly(&Device::cpu_with(common::GUARDED), "chain", |trace| {
         let scope = trace.scope();
         let shapes: [&[usize]; 6] = [&[5, 20], &[3, 4], &[5, 20], &[3, 4], &[5, 20], &[3, 4]];
         let parameters: Vec<Tensor> =

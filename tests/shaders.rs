@@ -4,6 +4,8 @@
 //! tells apart. Equal texts count once.
 
 mod common;
+#[path = "common/uniformity.rs"]
+mod uniformity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -150,6 +152,9 @@ fn portability_mistakes(module: &Module, kernel: &Kernel) -> Vec<String> {
         |ty: &naga::Type| matches!(ty.inner, TypeInner::Atomic(scalar) if scalar.kind == ScalarKind::Float);
     if module.types.iter().any(|(_, ty)| float_atomic(ty)) {
         mistakes.push("uses float atomics, whose order of addition is not fixed".to_owned());
+    }
+    for function in uniformity::lone_barriers(module) {
+        mistakes.push(format!("{function}: a barrier that only some invocations may reach"));
     }
     match &module.entry_points[..] {
         [main] if main.name == "main" && main.workgroup_size.iter().product::<u32>() <= INVOCATIONS => {}

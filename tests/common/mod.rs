@@ -19,8 +19,11 @@ use neuropil::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
 
 const VARIABLE: &str = "NEUROPIL_TEST_DEVICE";
 
-/// Shaders with every runtime check of the driver's compiler, and guard words around every intermediate tensor.
-pub const CHECKED: Options = Options { checked: true, guards: true, tiles: Tiles::Auto };
+/// Guard words around every intermediate tensor, so that a write outside of it is seen.
+pub const GUARDED: Options = Options { checked: false, guards: true, tiles: Tiles::Auto };
+
+/// Guard words, and shaders with every runtime check that a browser would compile in.
+pub const CHECKED: Options = Options { checked: true, ..GUARDED };
 
 /// The GPU under test, one for all tests of a process; `None`, with a word, where it was asked to leave it out.
 pub fn gpu() -> Option<Device> {
