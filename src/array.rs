@@ -200,6 +200,15 @@ impl Array {
         })
     }
 
+    /// The typed view of an array of four axes, such as images `[N, H, W, C]`.
+    ///
+    /// # Errors
+    /// When the array holds another element type or has another number of axes.
+    pub fn view4<T: Element>(&self) -> Result<ndarray::ArrayView4<'_, T>> {
+        let view = self.view::<T>()?.into_dimensionality();
+        view.map_err(|_| Error::new(ErrorKind::Shape, format!("four axes are needed, got {:?}", self.shape())))
+    }
+
     /// Every element as `f64`, in row-major order.
     pub fn to_f64_vec(&self) -> Vec<f64> {
         match self {

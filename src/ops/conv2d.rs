@@ -11,8 +11,6 @@
 //! two, so gradients of gradients need nothing else. On a device each is one matrix product with its own way to find the
 //! operands: no patch is ever written to memory.
 
-use ndarray::{ArrayView4, Ix4};
-
 use crate::array::{Array, Element, Float};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
@@ -168,12 +166,6 @@ fn elements_at(op: &impl Elements, inputs: &[Array], indices: &[usize]) -> Resul
     })
 }
 
-fn four_dimensional<T: Float>(array: &Array) -> Result<ArrayView4<'_, T>> {
-    let shape = array.shape();
-    let view = array.view::<T>()?.into_dimensionality::<Ix4>();
-    view.map_err(|_| Error::new(ErrorKind::Shape, format!("four axes are needed, got {shape:?}")))
-}
-
 /// The multi-index of `flat` in a shape of four axes.
 fn unravel4(flat: usize, shape: &[usize]) -> [usize; 4] {
     let index = unravel(flat, shape);
@@ -187,7 +179,7 @@ impl Elements for Conv2d {
         shape: &[usize],
         indices: impl Iterator<Item = usize>,
     ) -> Result<Vec<T>> {
-        let (image, weight) = (four_dimensional::<T>(&inputs[0])?, four_dimensional::<T>(&inputs[1])?);
+        let (image, weight) = (inputs[0].view4::<T>()?, inputs[1].view4::<T>()?);
         let (window, e) = (&self.window, Extents::new(self.window, self.groups, image.shape(), shape));
         let element = |flat: usize| {
             let [n, p, q, o] = unravel4(flat, shape);
@@ -268,7 +260,7 @@ impl Elements for Conv2dGradInput {
         shape: &[usize],
         indices: impl Iterator<Item = usize>,
     ) -> Result<Vec<T>> {
-        let (gradient, weight) = (four_dimensional::<T>(&inputs[0])?, four_dimensional::<T>(&inputs[1])?);
+        let (gradient, weight) = (inputs[0].view4::<T>()?, inputs[1].view4::<T>()?);
         let (window, e) = (&self.window, Extents::new(self.window, self.groups, shape, gradient.shape()));
         let element = |flat: usize| {
             let [n, h, w, c] = unravel4(flat, shape);
@@ -350,7 +342,7 @@ impl Elements for Conv2dGradWeight {
         shape: &[usize],
         indices: impl Iterator<Item = usize>,
     ) -> Result<Vec<T>> {
-        let (gradient, image) = (four_dimensional::<T>(&inputs[0])?, four_dimensional::<T>(&inputs[1])?);
+        let (gradient, image) = (inputs[0].view4::<T>()?, inputs[1].view4::<T>()?);
         let (window, e) = (&self.window, Extents::new(self.window, self.groups, image.shape(), gradient.shape()));
         let element = |flat: usize| {
             let [o, r, s, c] = unravel4(flat, shape);

@@ -10,7 +10,7 @@
 //! and a pixel sums the windows that chose it; no pixel is compared again, so ties have one winner. Choosing and giving
 //! back are each other's gradients, as are averaging and spreading.
 
-use ndarray::{Array4, ArrayView4, Ix4};
+use ndarray::Array4;
 
 use crate::array::{Array, Element, Float};
 use crate::dtype::DType;
@@ -121,12 +121,6 @@ fn output_shape(op: &impl Op, inputs: &[Array]) -> Result<[usize; 4]> {
     four_axes(op.name(), &op.infer(&types)?[0], IMAGE)
 }
 
-fn four_dimensional<T: Element>(array: &Array) -> Result<ArrayView4<'_, T>> {
-    let shape = array.shape();
-    let view = array.view::<T>()?.into_dimensionality::<Ix4>();
-    view.map_err(|_| Error::new(ErrorKind::Shape, format!("four axes are needed, got {shape:?}")))
-}
-
 /// The pixel that tap `tap` of the window at `(p, q)` reads, if it is inside the image.
 fn pixel(window: &Window, image: [usize; 2], p: usize, q: usize, tap: usize) -> Option<(usize, usize)> {
     let (r, s) = (tap / window.kernel_size[1], tap % window.kernel_size[1]);
@@ -186,7 +180,7 @@ impl Op for MaxPool2d {
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let shape = output_shape(self, inputs)?;
         with_float!(self.name(), inputs[0], T => {
-            let x = four_dimensional::<T>(&inputs[0])?;
+            let x = inputs[0].view4::<T>()?;
             let image = [x.shape()[1], x.shape()[2]];
             let winner = |(n, p, q, c)| {
                 let mut best: Option<(usize, T)> = None;
@@ -238,7 +232,7 @@ impl Op for MaxPool2dGrad {
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let shape = output_shape(self, inputs)?;
         with_float!(self.name(), inputs[0], T => {
-            let (g, taps) = (four_dimensional::<T>(&inputs[0])?, four_dimensional::<u32>(&inputs[1])?);
+            let (g, taps) = (inputs[0].view4::<T>()?, inputs[1].view4::<u32>()?);
             let mut gradient = Array4::from_elem(shape, T::c(0.0));
             for ((n, p, q, c), &tap) in taps.indexed_iter() {
                 if let Some((h, w)) = pixel(&self.window, self.image, p, q, tap as usize) {
@@ -282,7 +276,7 @@ impl Op for MaxPool2dGather {
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let shape = output_shape(self, inputs)?;
         with_float!(self.name(), inputs[0], T => {
-            let (x, taps) = (four_dimensional::<T>(&inputs[0])?, four_dimensional::<u32>(&inputs[1])?);
+            let (x, taps) = (inputs[0].view4::<T>()?, inputs[1].view4::<u32>()?);
             let image = [x.shape()[1], x.shape()[2]];
             let chosen = Array4::from_shape_fn(shape, |(n, p, q, c)| {
                 let pixel = pixel(&self.window, image, p, q, taps[[n, p, q, c]] as usize);
@@ -324,7 +318,7 @@ impl Op for AvgPool2d {
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let shape = output_shape(self, inputs)?;
         with_float!(self.name(), inputs[0], T => {
-            let x = four_dimensional::<T>(&inputs[0])?;
+            let x = inputs[0].view4::<T>()?;
             let image = [x.shape()[1], x.shape()[2]];
             let mean = Array4::from_shape_fn(shape, |(n, p, q, c)| {
                 let sum: T = pixels(&self.window, image, p, q).map(|(_, (h, w))| x[[n, h, w, c]]).sum();
@@ -364,7 +358,7 @@ impl Op for AvgPool2dGrad {
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let shape = output_shape(self, inputs)?;
         with_float!(self.name(), inputs[0], T => {
-            let g = four_dimensional::<T>(&inputs[0])?;
+            let g = inputs[0].view4::<T>()?;
             let mut gradient = Array4::from_elem(shape, T::c(0.0));
             for ((n, p, q, c), &g) in g.indexed_iter() {
                 let share = g / T::c(divisor(&self.window, self.include_padding, self.image, p, q));
