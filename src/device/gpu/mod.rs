@@ -275,7 +275,8 @@ impl Gpu {
             let _ = sender.send(result);
         });
         self.wait()?;
-        let mapped = receiver.try_recv().map_err(|_| self.failed("the readback did not finish"))?;
+        // Another thread's poll may have found the mapping finished and be about to say so: block, do not try.
+        let mapped = receiver.recv().map_err(|_| self.failed("the readback did not finish"))?;
         mapped.map_err(|e| self.failed(&format!("the readback failed: {e}")))?;
         let view = staging.get_mapped_range(..).map_err(|e| self.failed(&format!("the readback failed: {e}")))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
