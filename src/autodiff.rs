@@ -2,12 +2,19 @@
 //!
 //! Reverse mode over graph nodes. The walker goes back from a scalar, asks every operation's rule for the gradients of
 //! its inputs, sums what several consumers contribute, and undoes broadcasting. The result is ordinary nodes, so a
-//! gradient can be differentiated again. Before: [`crate::ops`] defines the rules. After: [`crate::simplify`].
+//! gradient can be differentiated again.
+//!
+//! Gradient checkpointing: where the walker enters a block that [`Graph::recomputed`] names, it copies the block's nodes, and
+//! the rules read the copies. Nothing on the way back then needs what the block computed on the way forward, so that memory
+//! is free in between; only what flows into the block is kept. Before: [`crate::ops`] defines the rules. After:
+//! [`crate::simplify`].
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::graph::{Backward, Gradient, Graph, NodeId, Value};
+use crate::graph::{Backward, Gradient, Graph, Leaf, NodeId, NodeKind, Value};
+use crate::ops::recompute::Recompute;
 
 /// Adds to `graph` the gradients of the scalar `loss` with respect to each of `wanted`.
 ///
@@ -46,6 +53,7 @@ fn walk(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<HashMap<Valu
     let needed = between(graph, loss, wanted);
     let mut order: Vec<NodeId> = needed.iter().copied().collect();
     order.sort_unstable();
+    let mut copies = Copies::default();
     while let Some(id) = order.pop() {
         let outputs = graph.node(id).types.len();
         let values = (0..outputs).map(|output| Value { node: id, output });
@@ -55,14 +63,18 @@ fn walk(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<HashMap<Valu
         }
         let Some(op) = graph.node(id).op().cloned() else { continue };
         let inputs = graph.node(id).inputs.clone();
+        // What contributions are for: the values of the way forward, also where a rule reads their copies.
+        let targets: Vec<Value> = inputs.iter().map(|v| copies.original(*v)).collect();
         // Nodes of a decomposition are younger than `needed` and always count.
         let leads_on = |v: &Value| v.node.0 >= traced || needed.contains(&v.node);
-        let wanted: Vec<bool> = inputs.iter().map(|v| graph.type_of(*v).dtype.is_float() && leads_on(v)).collect();
+        let wanted: Vec<bool> = targets.iter().map(|v| graph.type_of(*v).dtype.is_float() && leads_on(v)).collect();
         if !wanted.contains(&true) {
             continue;
         }
         graph.scope = graph.node(id).scope.clone();
         graph.location = graph.node(id).location;
+        let id = copies.of(graph, id, traced)?;
+        let inputs = graph.node(id).inputs.clone();
         match op.gradient() {
             Gradient::Zero => {}
             Gradient::None(reason) => {
@@ -84,7 +96,7 @@ fn walk(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<HashMap<Valu
                 let mut backward = Backward::new(graph, id, output_gradients, wanted.clone());
                 rule(&mut backward)?;
                 let contributions = backward.finish();
-                for ((input, contribution), wanted) in inputs.into_iter().zip(contributions).zip(wanted) {
+                for ((input, contribution), wanted) in targets.into_iter().zip(contributions).zip(wanted) {
                     if let Some(gradient) = contribution.filter(|_| wanted) {
                         let shape = graph.shape(input).to_vec();
                         let gradient = graph.sum_to(gradient, &shape);
@@ -98,6 +110,73 @@ fn walk(graph: &mut Graph, loss: Value, wanted: &[Value]) -> Result<HashMap<Valu
     graph.scope = scope;
     graph.location = location;
     Ok(accumulated)
+}
+
+/// The nodes of recomputed blocks, once more.
+#[derive(Default)]
+struct Copies {
+    /// The copy of every node of the blocks that the walker has entered.
+    nodes: HashMap<NodeId, NodeId>,
+    originals: HashMap<Value, Value>,
+}
+
+impl Copies {
+    /// The value of the way forward that `value` copies; itself if it is none.
+    fn original(&self, value: Value) -> Value {
+        self.originals.get(&value).copied().unwrap_or(value)
+    }
+
+    /// The node whose values the gradient rule of `id` may read: its copy if its block is recomputed.
+    fn of(&mut self, graph: &mut Graph, id: NodeId, traced: usize) -> Result<NodeId> {
+        let scope = &graph.node(id).scope;
+        let Some(block) = graph.recomputed.iter().find(|block| is_within(scope, block)).cloned() else { return Ok(id) };
+        if id.0 < traced && !self.nodes.contains_key(&id) {
+            self.copy_block(graph, &block, traced)?;
+        }
+        Ok(self.nodes.get(&id).copied().unwrap_or(id))
+    }
+
+    /// Copies all nodes of `block`. Those that no rule reads are dead code.
+    fn copy_block(&mut self, graph: &mut Graph, block: &Arc<str>, traced: usize) -> Result<()> {
+        let (scope, location) = (graph.scope.clone(), graph.location);
+        let members: Vec<NodeId> =
+            graph.nodes().take(traced).filter(|(_, n)| is_within(&n.scope, block)).map(|(id, _)| id).collect();
+        let mut kept: HashMap<Value, Value> = HashMap::new();
+        for id in members {
+            let node = graph.node(id).clone();
+            let NodeKind::Op(op) = node.kind else { continue };
+            (graph.scope, graph.location) = (node.scope, node.location);
+            let mut inputs = node.inputs;
+            for input in &mut inputs {
+                let original = *input;
+                *input = match (self.nodes.get(&original.node), &graph.node(original.node).kind) {
+                    (Some(&node), _) => Value { node, ..original },
+                    // Parameters are in memory anyway.
+                    (None, NodeKind::Leaf(Leaf::Parameter | Leaf::State, _)) => original,
+                    (None, _) => match kept.get(&original) {
+                        Some(&known) => known,
+                        None => {
+                            let mark = graph.emit(Recompute { block: block.to_string() }, &[original])?;
+                            kept.insert(original, mark);
+                            self.originals.insert(mark, original);
+                            mark
+                        }
+                    },
+                };
+            }
+            let outputs = graph.apply(op, &inputs)?;
+            self.nodes.insert(id, outputs[0].node);
+            let originals = outputs.iter().map(|copy| (*copy, Value { node: id, output: copy.output }));
+            self.originals.extend(originals);
+        }
+        (graph.scope, graph.location) = (scope, location);
+        Ok(())
+    }
+}
+
+/// Whether `scope` is `block` or below it.
+fn is_within(scope: &str, block: &str) -> bool {
+    scope.strip_prefix(block).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn add_to(graph: &mut Graph, accumulated: &mut HashMap<Value, Value>, value: Value, gradient: Value) -> Result<()> {

@@ -19,7 +19,7 @@ use neuropil::{Device, Error};
 const CONVOLUTION: &[&str] = &["conv2d"];
 const PRODUCT: &[&str] = &["matmul"];
 const ELEMENTWISE: &[&str] = &["elementwise", "constant", "dropout", "movement"];
-const OTHERS: &[&str] = &["batch_norm", "cross_entropy", "pool", "reduce", "softmax"];
+const OTHERS: &[&str] = &["batch_norm", "cross_entropy", "pool", "recompute", "reduce", "softmax"];
 
 #[test]
 fn every_family_is_tested_once() {

@@ -128,6 +128,8 @@ pub struct Graph {
     pub gradients: Vec<(String, Value)>,
     /// New values of named states and parameters, stored when the run ends.
     pub updates: Vec<(Leaf, String, Value)>,
+    /// Scopes whose values the backward pass computes again instead of keeping them.
+    pub recomputed: Vec<Arc<str>>,
     /// Scope and location that new nodes get.
     pub scope: Arc<str>,
     /// The line of user code being traced.

@@ -69,3 +69,14 @@ impl Module for Sequential {
         y
     }
 }
+
+/// A module whose values the backward pass computes again instead of keeping them: see [`crate::Trace::checkpoint`].
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoint<M>(pub M);
+
+impl<M: Module> Module for Checkpoint<M> {
+    fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
+        scope.checkpoint();
+        self.0.forward(scope, x)
+    }
+}

@@ -15,6 +15,7 @@ pub mod matmul;
 pub mod movement;
 pub mod mse;
 pub mod pool;
+pub mod recompute;
 pub mod reduce;
 pub mod softmax;
 
@@ -39,6 +40,7 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },
     Family { name: "pool", samples: pool::samples },
+    Family { name: "recompute", samples: recompute::samples },
     Family { name: "reduce", samples: reduce::samples },
     Family { name: "softmax", samples: softmax::samples },
 ];

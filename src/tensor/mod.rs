@@ -10,6 +10,7 @@ mod methods;
 mod operators;
 mod scope;
 
+use std::collections::BTreeSet;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -30,6 +31,8 @@ struct Inner {
     error: Option<Error>,
     specs: Vec<Spec>,
     frozen: Vec<String>,
+    /// Patterns of blocks that the backward pass computes again.
+    checkpoints: Vec<String>,
     training: bool,
     /// Data of inputs that are not given at every run.
     bound: Vec<(String, Array)>,
@@ -161,6 +164,13 @@ impl Trace {
         }
     }
 
+    /// Lets the backward pass compute the blocks whose names fit `pattern` (`*` stands for any text) again, instead of
+    /// keeping what they computed: less memory for a second forward pass of those blocks (gradient checkpointing). The name
+    /// of a block is the path of its scope; what is kept is what flows into it. Say it before asking for gradients.
+    pub fn checkpoint(&self, pattern: &str) {
+        self.lock().checkpoints.push(pattern.to_owned());
+    }
+
     /// The gradients of the scalar `loss` with respect to all parameters that are not frozen.
     #[track_caller]
     pub fn gradients(&self, loss: &Tensor) -> Gradients {
@@ -176,6 +186,7 @@ impl Trace {
             .collect();
         inner.frozen = frozen;
         let wanted: Vec<Value> = parameters.iter().map(|(_, value)| *value).collect();
+        inner.choose_recomputed(location);
         let gradients = match crate::autodiff::gradients(&mut inner.graph, loss, &wanted) {
             Ok(gradients) => gradients,
             Err(error) => {
@@ -287,6 +298,34 @@ impl Inner {
         if self.error.is_none() {
             let scope = if self.graph.scope.is_empty() { String::new() } else { format!("{}, ", self.graph.scope) };
             self.error = Some(error.context(format!("{scope}{}:{}", location.file(), location.line())));
+        }
+    }
+}
+
+impl Inner {
+    /// Finds the blocks that are computed again, outer ones first. A pattern that fits none is a mistake.
+    fn choose_recomputed(&mut self, location: &'static Location<'static>) {
+        let scopes: BTreeSet<&str> = self.graph.nodes().map(|(_, node)| &*node.scope).collect();
+        let ends = |scope: &str| -> Vec<usize> {
+            scope.match_indices('.').map(|(dot, _)| dot).chain((!scope.is_empty()).then_some(scope.len())).collect()
+        };
+        let blocks: BTreeSet<&str> =
+            scopes.iter().flat_map(|scope| ends(scope).into_iter().map(|end| &scope[..end])).collect();
+        let mut chosen: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut mistake = None;
+        for pattern in &self.checkpoints {
+            let fitting = blocks.iter().filter(|block| matches(pattern, block));
+            let before = chosen.len();
+            chosen.extend(fitting.clone().map(|block| Arc::from(*block)));
+            if chosen.len() == before && fitting.count() == 0 {
+                let known: Vec<&str> = blocks.iter().copied().take(12).collect();
+                let text = format!("checkpoint {pattern:?}: no block has such a name; there are {}", known.join(", "));
+                mistake = Some(Error::new(ErrorKind::Config, text));
+            }
+        }
+        self.graph.recomputed = chosen.into_iter().collect();
+        if let Some(error) = mistake {
+            self.keep(error, location);
         }
     }
 }

@@ -97,6 +97,11 @@ impl Scope {
         self.trace.lock().graph.scope = self.path.as_str().into();
     }
 
+    /// Lets the backward pass compute what is made in this scope and below again; see [`Trace::checkpoint`].
+    pub fn checkpoint(&self) {
+        self.trace.checkpoint(&self.path);
+    }
+
     /// The path: the names of all scopes above, joined by dots.
     pub fn path(&self) -> &str {
         &self.path
