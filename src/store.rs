@@ -15,7 +15,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Leaf, TensorType};
 use crate::schedule::{Arena, StoreLayout, aligned};
-use crate::tensor::{Init, Spec};
+use crate::tensor::{Init, Spec, matches};
 
 /// Parameters and states on a device. Clones are the same store.
 #[derive(Clone)]
@@ -173,13 +173,32 @@ impl Store {
     /// # Errors
     /// When a name is unknown, a type differs, or something of the model is missing; then nothing is changed.
     pub fn set_weights(&self, weights: &BTreeMap<String, Array>) -> Result<()> {
-        for (name, value) in weights {
+        self.set_weights_except(weights, &[]).map(|_| ())
+    }
+
+    /// As [`Store::set_weights`], but names that fit a pattern of `new` (`*` stands for any text) keep what they hold,
+    /// whatever `weights` has for them: for fine-tuning a model with a new head. Gives the names that kept their values.
+    ///
+    /// # Errors
+    /// As [`Store::set_weights`], for all other names; when a pattern fits no name of the model.
+    pub fn set_weights_except(&self, weights: &BTreeMap<String, Array>, new: &[&str]) -> Result<Vec<String>> {
+        let is_new = |name: &str| new.iter().any(|pattern| matches(pattern, name));
+        let of_model = self.of_model();
+        if let Some(pattern) = new.iter().find(|pattern| !of_model.iter().any(|name| matches(pattern, name))) {
+            let known: Vec<&str> = of_model.iter().map(String::as_str).take(12).collect();
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("nothing of this model is called {pattern:?}; it has {}", known.join(", ")),
+            ));
+        }
+        for (name, value) in weights.iter().filter(|(name, _)| !is_new(name)) {
             let (entry, _) = self.find(name)?;
             if value.shape() != entry.ty.shape || value.dtype() != entry.ty.dtype {
                 return Err(Error::new(
                     ErrorKind::Shape,
                     format!(
-                        "{name:?} is {} in this model and {}{:?} in the weights; they belong to another model",
+                        "{name:?} is {} in this model and {}{:?} in the weights; they belong to another model, or this part \
+                         is new",
                         entry.ty,
                         value.dtype(),
                         value.shape()
@@ -187,13 +206,14 @@ impl Store {
                 ));
             }
         }
-        if let Some(missing) = self.of_model().iter().find(|name| !weights.contains_key(*name)) {
+        if let Some(missing) = of_model.iter().find(|name| !is_new(name) && !weights.contains_key(*name)) {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("the weights lack {missing:?}; they belong to another model"),
+                format!("the weights lack {missing:?}; they belong to another model, or this part is new"),
             ));
         }
-        weights.iter().try_for_each(|(name, value)| self.set(name, value))
+        weights.iter().filter(|(name, _)| !is_new(name)).try_for_each(|(name, value)| self.set(name, value))?;
+        Ok(of_model.into_iter().filter(|name| is_new(name)).collect())
     }
 
     /// Makes room for what a program uses and is not there yet, with initial values.

@@ -44,6 +44,15 @@ pub struct Arguments {
     /// Fixes the first weights, the order of the images and dropout
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>, allow_negative_numbers = true)]
     seed: u64,
+    /// Start from the weights in this file, which an earlier `train --save` wrote
+    #[arg(long, value_name = "FILE.safetensors")]
+    from: Option<PathBuf>,
+    /// With --from: what starts anew all the same, such as a head for other classes; * stands for any text
+    #[arg(long, value_name = "PATTERN", requires = "from")]
+    new: Vec<String>,
+    /// Parameters that do not change, such as 'block*'; * stands for any text
+    #[arg(long, value_name = "PATTERN")]
+    freeze: Vec<String>,
     /// Keep the trained network in this file
     #[arg(long, value_name = "FILE.safetensors")]
     save: Option<PathBuf>,
@@ -89,6 +98,13 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     let start = Instant::now();
     let model = models::by_name(&arguments.model, train.classes())?;
     let mut trainer = Trainer::new(&device, model, train.image_shape(), arguments.settings());
+    if let Some(path) = &arguments.from {
+        let new: Vec<&str> = arguments.new.iter().map(String::as_str).collect();
+        trainer.start_from(&ModelFile::load(path)?.weights, &new)?;
+    }
+    for pattern in &arguments.freeze {
+        trainer.freeze(pattern)?;
+    }
     trainer.train_program(arguments.batch_size.min(train.len()))?;
     if !arguments.quiet {
         print_start(arguments, &trainer, (&train, &test), &device, output)?;

@@ -13,12 +13,13 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::loss::cross_entropy;
+use crate::graph::Leaf;
 use crate::nn::Module;
 use crate::optim::{Adam, LEARNING_RATE, Optimizer};
 use crate::program::{Mode, Program};
 use crate::random::Stream;
 use crate::store::Store;
-use crate::tensor::{Tensor, Trace};
+use crate::tensor::{Tensor, Trace, matches};
 
 /// How the learning rate changes over the steps of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +141,36 @@ impl Trainer {
     pub fn open(device: &Device, file: &ModelFile, settings: Settings) -> Result<Self> {
         let model = crate::nn::models::by_name(&file.info.model, file.info.class_names.len())?;
         let mut trainer = Trainer::new(device, model, file.info.image_shape, settings);
-        trainer.predict_program(1)?;
-        trainer.store.set_weights(&file.weights)?;
+        trainer.start_from(&file.weights, &[])?;
         Ok(trainer)
+    }
+
+    /// Starts from given weights instead of initial ones: all of them, or for fine-tuning all but what fits a pattern of
+    /// `new`, such as a head for other classes (`&["head.*"]`). Gives the names that keep their initial values. What shall
+    /// not change is frozen ([`Trainer::freeze`]).
+    ///
+    /// # Errors
+    /// As [`Store::set_weights_except`].
+    pub fn start_from(&mut self, weights: &BTreeMap<String, Array>, new: &[&str]) -> Result<Vec<String>> {
+        self.predict_program(1)?;
+        self.store.set_weights_except(weights, new)
+    }
+
+    /// Keeps the parameters whose names fit `pattern` (`*` stands for any text) as they are, in steps compiled from now on.
+    /// Batch norm's running statistics follow the data all the same.
+    ///
+    /// # Errors
+    /// When no parameter has such a name.
+    pub fn freeze(&mut self, pattern: &str) -> Result<()> {
+        self.predict_program(1)?;
+        let parameters = self.store.names(Leaf::Parameter);
+        if !parameters.iter().any(|(name, _)| matches(pattern, name)) {
+            let known: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).take(12).collect();
+            let text = format!("freeze: no parameter is called {pattern:?}; there are {}", known.join(", "));
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        self.store.freeze(pattern);
+        Ok(())
     }
 
     /// The parameters and states.
