@@ -47,7 +47,8 @@ fn recomputed_blocks_give_the_same_gradients() {
             let store = Store::new(&device, 3);
             let program = Program::compile(name, &store, Mode::Train, build).unwrap();
             program.run(&[("images", &images), ("labels", &labels)]).unwrap();
-            let parameters: Vec<String> = store.names(neuropil::graph::Leaf::Parameter).into_iter().map(|p| p.0).collect();
+            let parameters: Vec<String> =
+                store.names(neuropil::graph::Leaf::Parameter).into_iter().map(|p| p.0).collect();
             let of = |name: &String| (name.clone(), program.gradient(name).unwrap().to_f64_vec());
             (program.read("loss").unwrap(), parameters.iter().map(of).collect::<Vec<_>>())
         };

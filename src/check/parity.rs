@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Case, Comparison, cases, check_error, compare};
+use super::{Case, Comparison, cases, check_error, compare, gradients};
 use crate::array::Array;
 use crate::device::Device;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Expect, Sample};
 use crate::ops::REGISTRY;
 use crate::program::Program;
@@ -57,29 +57,50 @@ pub fn run(
     let selected = selection(filter);
     for family in REGISTRY {
         for sample in (family.samples)() {
-            let op = sample.op.name().to_owned();
-            if !selected(family.name, &op) {
+            if !selected(family.name, sample.op.name()) {
                 continue;
             }
-            for (case, outcome) in findings(device, &sample) {
-                let (worst, failure) = match outcome {
-                    Ok(Verdict { worst, failure }) => (worst, failure),
-                    Err(error) if error.kind() == ErrorKind::Device => return Err(error),
-                    Err(error) => (f64::INFINITY, Some(error)),
-                };
-                let finding = Finding { family: family.name, op: op.clone(), case, worst, failure };
+            for finding in findings(device, family.name, &sample)? {
                 report(&finding);
-                let summary = summaries.entry(op.clone()).or_default();
-                summary.cases += 1;
-                summary.failed += usize::from(finding.failure.is_some());
-                if worst > summary.worst || summary.worst_case.is_empty() {
-                    summary.worst = worst;
-                    summary.worst_case = finding.case;
-                }
+                summaries.entry(finding.op.clone()).or_default().count(&finding);
             }
         }
     }
     Ok(summaries)
+}
+
+/// Holds operations of users to what those of the crate are held to: each sample forward, backward and through views on
+/// `device`, its gradient rule against central differences in `f64`, and refused where it must be.
+///
+/// # Errors
+/// The first thing that is wrong, with the operation and the case.
+pub fn check_samples(device: &Device, samples: &[Sample]) -> Result<Summary> {
+    let mut summary = Summary::default();
+    for sample in samples {
+        for finding in findings(device, "custom", sample)? {
+            summary.count(&finding);
+            if let Some(error) = finding.failure {
+                return Err(error.context(format!("{}, {}", finding.op, finding.case)));
+            }
+        }
+        if matches!(sample.expect, Expect::Reference) {
+            gradients::sample(sample)
+                .and_then(|outcome| outcome.verdict())
+                .context(|| format!("{}, {}, gradient against central differences", sample.op.name(), sample.name))?;
+        }
+    }
+    Ok(summary)
+}
+
+impl Summary {
+    fn count(&mut self, finding: &Finding) {
+        self.cases += 1;
+        self.failed += usize::from(finding.failure.is_some());
+        if finding.worst > self.worst || self.worst_case.is_empty() {
+            self.worst = finding.worst;
+            self.worst_case.clone_from(&finding.case);
+        }
+    }
 }
 
 /// Whether a family's operation is meant by `filter`.
@@ -95,19 +116,30 @@ pub fn selection(filter: Option<&str>) -> impl Fn(&str, &str) -> bool {
     }
 }
 
-/// The name of every case of a sample, with its worst error or what is wrong.
-fn findings(device: &Device, sample: &Sample) -> Vec<(String, Result<Verdict>)> {
-    if matches!(sample.expect, Expect::Error(..)) {
+/// What every case of a sample shows.
+///
+/// # Errors
+/// When the device is lost.
+fn findings(device: &Device, family: &'static str, sample: &Sample) -> Result<Vec<Finding>> {
+    let outcomes = if matches!(sample.expect, Expect::Error(..)) {
         let refused = check_error(sample).map(|()| Verdict { worst: 0.0, failure: None });
-        return vec![(format!("{}, refused", sample.name), refused)];
-    }
-    match cases(sample) {
-        Ok(cases) => {
-            let name = |case: &Case| format!("{}, {}", case.name, case.direction);
-            cases.iter().map(|case| (name(case), check_case(device, case))).collect()
+        vec![("refused".to_owned(), refused)]
+    } else {
+        match cases(sample) {
+            Ok(cases) => cases.iter().map(|case| (case.direction.to_string(), check_case(device, case))).collect(),
+            Err(error) => vec![("reference".to_owned(), Err(error))],
         }
-        Err(error) => vec![(format!("{}, reference", sample.name), Err(error))],
-    }
+    };
+    let finding = |(direction, outcome): (String, Result<Verdict>)| {
+        let (worst, failure) = match outcome {
+            Ok(Verdict { worst, failure }) => (worst, failure),
+            Err(error) if error.kind() == ErrorKind::Device => return Err(error),
+            Err(error) => (f64::INFINITY, Some(error)),
+        };
+        let case = format!("{}, {direction}", sample.name);
+        Ok(Finding { family, op: sample.op.name().to_owned(), case, worst, failure })
+    };
+    outcomes.into_iter().map(finding).collect()
 }
 
 /// What a case that ran shows.

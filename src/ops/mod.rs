@@ -9,6 +9,7 @@ pub mod batch_norm;
 pub mod constant;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod custom;
 pub mod dropout;
 pub mod elementwise;
 pub mod matmul;

@@ -1,0 +1,102 @@
+//! Users' own operations: the one of the example on every device, and what the checks say of wrong ones.
+
+mod common;
+
+#[path = "../examples/08_custom_operation.rs"]
+#[allow(dead_code, reason = "the example's main function is for people")]
+mod example;
+
+use std::ops::ControlFlow;
+
+use example::{channel_sum, local_response_norm};
+use neuropil::check::parity::check_samples;
+use neuropil::data::digits;
+use neuropil::graph::{Sample, Tolerance};
+use neuropil::nn::{Activation, Conv2d, Flatten, Linear, MaxPool2d, Sequential};
+use neuropil::ops::custom::{Custom, Kernel};
+use neuropil::train::{Settings, Trainer};
+use neuropil::{Array, DType, Device, Mode, Program, Store, Trace};
+
+fn image(op: Custom) -> Sample {
+    Sample::new("image", op, vec![Sample::uniform(&[3, 5, 7, 9], -1.0, 1.0, 3)], Tolerance::sum(5))
+}
+
+#[test]
+fn the_operation_of_the_example_is_right_on_every_device() {
+    for device in common::devices() {
+        let summary = check_samples(&device, &[image(channel_sum(2)), image(channel_sum(0))]).unwrap();
+        assert_eq!((summary.cases, summary.failed), (6, 0), "{device:?}");
+    }
+}
+
+#[test]
+fn a_network_with_it_trains() {
+    let (train, test) = digits().unwrap();
+    for device in common::devices() {
+        let model = Sequential::new()
+            .named("conv", Conv2d::new(16, 3).padding(1))
+            .then(Activation::Relu)
+            .then(local_response_norm)
+            .then(MaxPool2d::new(2))
+            .then(Flatten)
+            .named("head", Linear::new(10));
+        let settings = Settings { epochs: 4, seed: 1, ..Settings::default() };
+        let mut trainer = Trainer::new(&device, model, [8, 8, 1], settings);
+        let epochs = trainer.fit(&train, Some(&test), |_| ControlFlow::Continue(())).unwrap();
+        let accuracy = epochs.last().unwrap().test.unwrap().accuracy;
+        assert!(accuracy > 0.85, "{device:?}: {accuracy}");
+    }
+}
+
+/// `x → 2x`, with a shader and a gradient that are given.
+fn double(wgsl: &'static str, slope: f64) -> Custom {
+    let reference = |_: &Custom, inputs: &[Array]| {
+        Ok(vec![Array::new(inputs[0].shape(), inputs[0].as_slice::<f64>()?.iter().map(|x| 2.0 * x).collect())?])
+    };
+    let kernel = |inputs: &[neuropil::graph::TensorType], _: &[neuropil::graph::TensorType]| Kernel {
+        extents: vec![inputs[0].len()],
+        workgroups: inputs[0].len().div_ceil(64),
+        ..Kernel::default()
+    };
+    Custom::new("double", wgsl, |inputs| Ok(inputs.to_vec()), reference, kernel).gradient(move |_, cx| {
+        let Some(g) = cx.gradient(0) else { return Ok(()) };
+        let gradient = cx.graph.scale(g, slope)?;
+        cx.give(0, gradient);
+        Ok(())
+    })
+}
+
+const TWICE: &str = "@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < params.extents.x) { out0[id.x] = 2.0 * in0[id.x]; }
+}";
+
+const TWICE_BUT_THE_LAST: &str = "@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x + 1u < params.extents.x) { out0[id.x] = 2.0 * in0[id.x]; }
+}";
+
+#[test]
+fn wrong_operations_are_noticed() {
+    check_samples(&Device::cpu(), &[image(double(TWICE, 2.0))]).unwrap();
+    let error = check_samples(&Device::cpu(), &[image(double(TWICE, 1.9))]).expect_err("a wrong gradient").to_string();
+    assert!(error.contains("double, image, gradient"), "{error}");
+    let Some(gpu) = common::gpu() else { return };
+    check_samples(&gpu, &[image(double(TWICE, 2.0))]).unwrap();
+    let error = check_samples(&gpu, &[image(double(TWICE_BUT_THE_LAST, 2.0))]).expect_err("a wrong shader").to_string();
+    assert!(error.contains("double, image, forward"), "{error}");
+}
+
+#[test]
+fn training_through_an_operation_without_a_gradient_is_refused() {
+    let identity = |_: &Custom, inputs: &[Array]| Ok(inputs.to_vec());
+    let op = Custom::new("opaque_identity", "", |inputs| Ok(inputs.to_vec()), identity, |_, _| Kernel::default());
+    let store = Store::new(&Device::cpu(), 0);
+    let compiled = Program::compile("train", &store, Mode::Train, |trace: &Trace| {
+        let x = trace.input("x", &[2, 3], DType::F32);
+        let weight = trace.scope().param("weight", &[3], neuropil::Init::Constant(1.0));
+        trace.gradients(&(x * weight).custom(op.clone(), &[]).sum_all());
+    });
+    let error = compiled.err().expect("no gradient").to_string();
+    assert!(error.contains("opaque_identity has no gradient") && error.contains("Custom::gradient"), "{error}");
+}
