@@ -9,10 +9,12 @@
 //! tests run all of it and report.
 
 pub mod cases;
+pub mod catalog;
 pub mod compare;
 pub mod gradients;
 pub mod parity;
 mod probe;
+pub mod pytorch;
 pub mod reference;
 
 pub use cases::{Case, Direction, Want, cases, check_error};

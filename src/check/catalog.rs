@@ -1,0 +1,160 @@
+//! The list of all operations, as a page of documentation: what the registry knows, with PyTorch's names.
+//!
+//! Before: [`crate::ops::REGISTRY`]. After: a test writes `docs/operations.md` and holds it to this.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use super::pytorch;
+use crate::graph::{Expect, Gradient, Graph, Leaf, Lowering, Op, Sample, TensorType, Tolerance, Value};
+use crate::ops::REGISTRY;
+
+/// What the registry says of one operation.
+pub struct Entry {
+    /// The family: the file below `src/ops`.
+    pub family: &'static str,
+    /// PyTorch's name of it; what it is for, where PyTorch has none.
+    pub pytorch: Option<&'static str>,
+    /// How gradients pass.
+    pub gradient: String,
+    /// The element types of the samples' inputs (of the output, where there are none).
+    pub types: BTreeSet<String>,
+    /// The kinds of work that it becomes.
+    pub kernels: BTreeSet<String>,
+    /// Samples that must give a result.
+    pub samples: usize,
+    /// Samples that must be refused.
+    pub refusals: usize,
+    /// The largest error that a sample allows.
+    pub tolerance: Tolerance,
+}
+
+/// All operations of the registry, by name.
+pub fn entries() -> BTreeMap<&'static str, Entry> {
+    let mut entries: BTreeMap<&'static str, Entry> = BTreeMap::new();
+    for family in REGISTRY {
+        for sample in (family.samples)() {
+            let name = sample.op.name();
+            let entry = entries.entry(name).or_insert_with(|| Entry {
+                family: family.name,
+                pytorch: pytorch::name(name),
+                gradient: gradient(sample.op.as_ref()),
+                types: BTreeSet::new(),
+                kernels: BTreeSet::new(),
+                samples: 0,
+                refusals: 0,
+                tolerance: Tolerance::EXACT,
+            });
+            match sample.expect {
+                Expect::Error(..) => entry.refusals += 1,
+                Expect::Reference => entry.add(&sample),
+            }
+        }
+    }
+    entries
+}
+
+impl Entry {
+    fn add(&mut self, sample: &Sample) {
+        self.samples += 1;
+        let inputs: Vec<TensorType> = sample.inputs.iter().map(|a| TensorType::new(a.dtype(), a.shape())).collect();
+        let Ok(outputs) = sample.op.infer(&inputs) else { return };
+        let types = if inputs.is_empty() { &outputs } else { &inputs };
+        self.types.extend(types.iter().map(|ty| ty.dtype.to_string()));
+        self.kernels.insert(kernel(sample.op.as_ref(), &inputs, &outputs));
+        if sample.tolerance.absolute + sample.tolerance.relative > self.tolerance.absolute + self.tolerance.relative {
+            self.tolerance = sample.tolerance;
+        }
+    }
+}
+
+fn gradient(op: &dyn Op) -> String {
+    match op.gradient() {
+        Gradient::Rule(_) => "rule".to_owned(),
+        Gradient::Decompose => "of its parts".to_owned(),
+        Gradient::Zero => "zero".to_owned(),
+        Gradient::None(reason) => format!("none: {reason}"),
+    }
+}
+
+fn kernel(op: &dyn Op, inputs: &[TensorType], outputs: &[TensorType]) -> String {
+    match op.lowering(inputs, outputs) {
+        Lowering::Alias => "view".to_owned(),
+        Lowering::Elementwise(_) => "elementwise".to_owned(),
+        Lowering::Reduce(_) => "reduction".to_owned(),
+        Lowering::Gemm(_) => "product".to_owned(),
+        Lowering::Window(_) => "pooling".to_owned(),
+        Lowering::Opaque(_) => "own shader".to_owned(),
+        Lowering::Decompose => {
+            let parts = parts(op, inputs).into_iter().collect::<Vec<_>>().join(", ");
+            if parts.is_empty() { "its input".to_owned() } else { format!("made of {parts}") }
+        }
+    }
+}
+
+/// The kinds of work of a decomposition, down to what decomposes no further.
+fn parts(op: &dyn Op, inputs: &[TensorType]) -> BTreeSet<String> {
+    let mut graph = Graph::new();
+    let leaves = inputs.iter().enumerate().map(|(i, ty)| graph.leaf(Leaf::Input, &format!("in{i}"), ty.clone()));
+    let Ok(values) = leaves.collect::<crate::Result<Vec<Value>>>() else { return BTreeSet::new() };
+    if op.decompose(&mut graph, &values).is_err() {
+        return BTreeSet::new();
+    }
+    let nodes = graph.nodes().filter_map(|(_, node)| node.op().map(|op| (op.clone(), node)));
+    let kinds = nodes.flat_map(|(op, node)| {
+        let inputs: Vec<TensorType> = node.inputs.iter().map(|&v| graph.type_of(v).clone()).collect();
+        match op.lowering(&inputs, &node.types) {
+            Lowering::Decompose => parts(op.as_ref(), &inputs),
+            _ => BTreeSet::from([kernel(op.as_ref(), &inputs, &node.types)]),
+        }
+    });
+    let kinds: BTreeSet<String> = kinds.collect();
+    // Views cost nothing: they are worth a word only where there is nothing else.
+    if kinds.len() > 1 { kinds.into_iter().filter(|kind| kind != "view").collect() } else { kinds }
+}
+
+/// The page.
+pub fn markdown() -> String {
+    let entries = entries();
+    let count = |f: fn(&Entry) -> usize| entries.values().map(f).sum::<usize>();
+    let mut page = format!(
+        "# Operations\n\n\
+         Made from the registry (`src/ops`) by `UPDATE_GOLDEN=1 cargo test --test docs`; the test fails where this page is not \
+         what the registry says.\n\n\
+         {} operations, {} samples that must give what the `f64` reference gives, {} that must be refused. Each sample runs \
+         forward, backward and through strided views, on the CPU device and on the GPU.\n\n\
+         * **Gradient**: *rule* emits graph nodes, so it can be differentiated again; *of its parts* is that of the smaller \
+         operations it is made of.\n\
+         * **Work**: what it becomes. Elementwise work is fused with its neighbours, into reductions and behind products.\n\
+         * **Tolerance**: the largest error that any of its samples allows, absolute and relative to the result.\n\n\
+         | operation | PyTorch | file | gradient | element types | work | samples (refused) | tolerance |\n\
+         |---|---|---|---|---|---|---|---|\n",
+        entries.len(),
+        count(|entry| entry.samples),
+        count(|entry| entry.refusals),
+    );
+    for (name, entry) in &entries {
+        let types = entry.types.iter().cloned().collect::<Vec<_>>().join(" ");
+        let kernels = entry.kernels.iter().cloned().collect::<Vec<_>>().join("; ");
+        let _ = writeln!(
+            page,
+            "| `{name}` | {} | {} | {} | {types} | {kernels} | {} ({}) | {} |",
+            entry.pytorch.unwrap_or("?"),
+            entry.family,
+            entry.gradient,
+            entry.samples,
+            entry.refusals,
+            allowed(entry.tolerance),
+        );
+    }
+    page
+}
+
+fn allowed(tolerance: Tolerance) -> String {
+    match (tolerance.absolute > 1e-20, tolerance.relative > 0.0) {
+        (false, false) => "exact".to_owned(),
+        (true, false) => format!("{:.0e}", tolerance.absolute),
+        (false, true) => format!("{:.0e}·\\|y\\|", tolerance.relative),
+        (true, true) => format!("{:.0e} + {:.0e}·\\|y\\|", tolerance.absolute, tolerance.relative),
+    }
+}
