@@ -243,6 +243,11 @@ impl Program {
                 return Err(self.error(ErrorKind::Config, format!("the input {name:?} is missing")));
             }
         }
+        let again = |i: &usize| inputs[..*i].iter().any(|(earlier, _)| *earlier == inputs[*i].0);
+        if let Some(i) = (0..inputs.len()).find(again) {
+            let name = inputs[i].0;
+            return Err(self.error(ErrorKind::Config, format!("the input {name:?} is given twice")));
+        }
         inputs.iter().try_for_each(|(name, array)| self.write_input(name, array))
     }
 
@@ -258,7 +263,8 @@ impl Program {
         let ty = &self.schedule.slot(*slot).ty;
         if ty.shape != array.shape() || ty.dtype != array.dtype() {
             let text = format!("input {name:?} is {ty}, got {}{:?}", array.dtype(), array.shape());
-            return Err(self.error(ErrorKind::Shape, text));
+            let kind = if ty.shape == array.shape() { ErrorKind::DType } else { ErrorKind::Shape };
+            return Err(self.error(kind, text));
         }
         let (arena, range) = self.schedule.range(*slot);
         self.device().write(&self.buffers[&arena], range.start, &array.to_words())

@@ -100,3 +100,34 @@ fn training_through_an_operation_without_a_gradient_is_refused() {
     let error = compiled.err().expect("no gradient").to_string();
     assert!(error.contains("opaque_identity has no gradient") && error.contains("Custom::gradient"), "{error}");
 }
+
+const PRODUCT: &str = "@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < params.extents.x) { out0[id.x] = in0[id.x] * in1[id.x]; }
+}";
+
+/// A kernel may get one tensor twice, and one that lies beside its result.
+#[test]
+fn one_tensor_may_be_both_operands() {
+    let reference = |_: &Custom, inputs: &[Array]| {
+        let (a, b) = (inputs[0].as_slice::<f64>()?, inputs[1].as_slice::<f64>()?);
+        Ok(vec![Array::new(inputs[0].shape(), a.iter().zip(b).map(|(a, b)| a * b).collect())?])
+    };
+    let kernel = |inputs: &[neuropil::graph::TensorType], _: &[neuropil::graph::TensorType]| Kernel {
+        extents: vec![inputs[0].len()],
+        workgroups: inputs[0].len().div_ceil(64),
+        ..Kernel::default()
+    };
+    let op = Custom::new("product", PRODUCT, |inputs| Ok(inputs[..1].to_vec()), reference, kernel);
+    for device in common::devices() {
+        let trace = Trace::default();
+        let x = trace.data(&Array::new(&[3], vec![1f32, -2.0, 3.0]).unwrap());
+        // Four squares in a row: operands and results change places in the arenas.
+        let y = (0..4).fold(x * 1.5, |x, _| x.custom(op.clone(), &[&x]) * 0.5);
+        let power = |x: f64| (0..4).fold(x * 1.5, |x, _| x * x * 0.5);
+        let got = y.eval(&device).unwrap().to_f64_vec();
+        for (got, x) in got.into_iter().zip([1.0, -2.0, 3.0]) {
+            approx::assert_relative_eq!(got, power(x), max_relative = 1e-5);
+        }
+    }
+}

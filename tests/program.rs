@@ -256,7 +256,12 @@ fn wrong_inputs_are_named() {
     let fewer = Array::zeros(&[3, 8, 8, 1], DType::F32);
     let floats = labels.cast(DType::F32);
     type Wrong<'a> = (&'a [(&'a str, &'a Array)], ErrorKind, &'a str);
-    let cases: [Wrong<'_>; 4] = [
+    let cases: [Wrong<'_>; 5] = [
+        (
+            &[("images", &images), ("labels", &labels), ("images", &images)],
+            ErrorKind::Config,
+            "the input \"images\" is given twice",
+        ),
         (&[("images", &images)], ErrorKind::Config, "the input \"labels\" is missing"),
         (
             &[("images", &images), ("labels", &labels), ("label", &labels)],
@@ -268,7 +273,7 @@ fn wrong_inputs_are_named() {
             ErrorKind::Shape,
             "input \"images\" is f32[4, 8, 8, 1], got f32[3, 8, 8, 1]",
         ),
-        (&[("images", &images), ("labels", &floats)], ErrorKind::Shape, "input \"labels\" is u32[4], got f32[4]"),
+        (&[("images", &images), ("labels", &floats)], ErrorKind::DType, "input \"labels\" is u32[4], got f32[4]"),
     ];
     for (inputs, kind, words) in cases {
         let error = program.run(inputs).unwrap_err();

@@ -164,7 +164,12 @@ impl Fuser<'_> {
 
     /// A step that reads and writes dense tensors.
     fn direct(&mut self, id: NodeId, node: &Node, work: Work, label: String) -> Result<()> {
-        let reads = node.inputs.iter().map(|&v| self.store(v)).collect::<Result<Vec<_>>>()?;
+        let mut reads: Vec<SlotId> = Vec::with_capacity(node.inputs.len());
+        for &input in &node.inputs {
+            let slot = self.store(input)?;
+            // A kernel written by hand binds its operands one by one, and no buffer may be bound twice where it is written.
+            reads.push(if reads.contains(&slot) { self.copy(slot) } else { slot });
+        }
         let writes = self.outputs(id, node);
         self.push(label, work, reads, writes);
         Ok(())
@@ -387,7 +392,7 @@ impl Fuser<'_> {
         for (name, value) in &graph.gradients {
             let slot = stored(&mut self, *value)?;
             // A gradient lives at its parameter's offset: it needs a slot of its own.
-            let slot = self.own_copy(slot, &gradients)?;
+            let slot = self.own_copy(slot, &gradients);
             gradients.push((name.clone(), slot));
         }
         let mut updates = Vec::new();
@@ -401,16 +406,20 @@ impl Fuser<'_> {
         Ok(Fused { schedule: self.schedule, gradients, updates, leaves: self.leaves })
     }
 
-    fn own_copy(&mut self, slot: SlotId, taken: &[(String, SlotId)]) -> Result<SlotId> {
+    fn own_copy(&mut self, slot: SlotId, taken: &[(String, SlotId)]) -> SlotId {
         let computed = self.schedule.slot(slot).origin == Origin::Step;
         if computed && taken.iter().all(|(_, other)| *other != slot) {
-            return Ok(slot);
+            return slot;
         }
+        self.copy(slot)
+    }
+
+    fn copy(&mut self, slot: SlotId) -> SlotId {
         let ty = self.schedule.slot(slot).ty.clone();
         let copy = self.new_slot(ty.clone(), Origin::Step);
         let expression = Expression::load(0, Access::identity(&ty.shape), ty.dtype);
         self.push("copy".into(), Work::Elementwise { shape: ty.shape, expression }, vec![slot], vec![copy]);
-        Ok(copy)
+        copy
     }
 }
 
