@@ -290,6 +290,7 @@ pub fn samples() -> Vec<Sample> {
             ErrorKind::Shape,
             "has 1 elements a channel",
         ),
+        Sample::error("one element", op.clone(), drawn(&[1, 1]), ErrorKind::Shape, "has 1 elements a channel"),
         Sample::error("no elements", op.clone(), drawn(&[0, 3]), ErrorKind::Shape, "has 0 elements a channel"),
         Sample::error(
             "weight of other channels",

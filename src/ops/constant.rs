@@ -166,8 +166,11 @@ pub fn samples() -> Vec<Sample> {
         Sample::new("f32", constant(1.5, DType::F32, &[3, 4]), vec![], exact),
         Sample::new("u32", constant(7.0, DType::U32, &[5]), vec![], exact),
         Sample::new("i32", constant(-7.0, DType::I32, &[5]), vec![], exact),
+        Sample::new("one element", constant(1.0, DType::F32, &[1]), vec![], exact),
         Sample::new("zero size", constant(1.0, DType::F32, &[0, 4]), vec![], exact),
         Sample::new("last axis", Coordinate { shape: vec![3, 4], axis: 1 }, vec![], exact),
+        Sample::new("one element", Coordinate { shape: vec![1], axis: 0 }, vec![], exact),
+        Sample::new("zero size", Coordinate { shape: vec![0, 4], axis: 1 }, vec![], exact),
         Sample::new("first axis", Coordinate { shape: vec![3, 4], axis: 0 }, vec![], exact),
         Sample::error(
             "axis out of range",
@@ -177,6 +180,7 @@ pub fn samples() -> Vec<Sample> {
             "no axis 1",
         ),
         Sample::new("bits", bits(&[5, 7]), inputs(), exact),
+        Sample::new("zero size", bits(&[0]), inputs(), exact),
         Sample::new("one element", bits(&[1]), inputs(), exact),
         Sample::error(
             "key of one word",

@@ -559,13 +559,17 @@ pub fn samples() -> Vec<Sample> {
     let spread = Pad { before: vec![1, 0], after: vec![0, 2], interior: vec![2, 1], value: 0.0 };
     vec![
         Sample::new("merge", Reshape { shape: vec![6, 4] }, vec![data(&[2, 3, 4])], e),
+        Sample::new("one element", Reshape { shape: vec![1] }, vec![data(&[1, 1])], e),
         Sample::new("zero size", Reshape { shape: vec![0, 5] }, vec![data(&[5, 0])], e),
         Sample::error("sizes differ", Reshape { shape: vec![7] }, vec![data(&[6])], ErrorKind::Shape, "6 elements"),
         Sample::new("row", Broadcast { shape: vec![3, 4] }, vec![data(&[4])], e),
         Sample::new("column and new axis", Broadcast { shape: vec![2, 3, 4] }, vec![data(&[3, 1])], e),
+        Sample::new("one element", Broadcast { shape: vec![1, 1] }, vec![data(&[1])], e),
+        Sample::new("zero size", Broadcast { shape: vec![0, 3] }, vec![data(&[3])], e),
         Sample::error("shrinks", Broadcast { shape: vec![1] }, vec![data(&[4])], ErrorKind::Shape, "does not stretch"),
         Sample::new("transpose", Permute { axes: vec![1, 0] }, vec![data(&[3, 5])], e),
         Sample::new("rotate", Permute { axes: vec![2, 0, 3, 1] }, vec![data(&[2, 3, 4, 5])], e),
+        Sample::new("one element", Permute { axes: vec![1, 0] }, vec![data(&[1, 1])], e),
         Sample::new("zero size permute", Permute { axes: vec![1, 0] }, vec![data(&[0, 5])], e),
         Sample::error(
             "axis twice",
@@ -576,10 +580,12 @@ pub fn samples() -> Vec<Sample> {
         ),
         Sample::new("inner", slice(&[1, 2], &[3, 5], &[1, 1]), vec![data(&[4, 6])], e),
         Sample::new("steps", slice(&[0, 1], &[4, 6], &[3, 2]), vec![data(&[4, 6])], e),
+        Sample::new("one element", slice(&[3, 2], &[4, 3], &[1, 1]), vec![data(&[4, 6])], e),
         Sample::new("nothing", slice(&[2, 0], &[2, 6], &[1, 1]), vec![data(&[4, 6])], e),
         Sample::error("too far", slice(&[0], &[9], &[1]), vec![data(&[4])], ErrorKind::Shape, "not within axis 0"),
         Sample::new("border", pad(&[1, 0, 2], &[0, 3, 1], 0.5), vec![data(&[2, 3, 4])], e),
         Sample::new("spread", spread, vec![data(&[3, 4])], e),
+        Sample::new("no border", pad(&[0], &[0], 1.0), vec![data(&[1])], e),
         Sample::new("around nothing", pad(&[1], &[2], -1.0), vec![data(&[0])], e),
         Sample::error(
             "axes missing",

@@ -194,6 +194,7 @@ pub fn samples() -> Vec<Sample> {
     both("ten classes", 1, data(&[6, 10]), true);
     both("one row", 1, data(&[1, 10]), true);
     both("one class", 1, data(&[5, 1]), true);
+    both("one element", 0, data(&[1]), true);
     both("no axes but one", 0, data(&[7]), true);
     both("first axis", 0, data(&[5, 3]), true);
     both("middle axis", 1, data(&[3, 5, 7]), true);
