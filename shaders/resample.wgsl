@@ -3,14 +3,14 @@
 // An output sums the inputs that it has a weight for; both axes have weights of their own, which multiply. Which inputs
 // those are follows from integers; where a few more are visited, their weight is zero and they are not read.
 //
-// Prelude: KIND, TRANSPOSED, IMAGE_H, IMAGE_W, POSITIONS_P, POSITIONS_Q, CHANNELS.
+// Prelude: MODE, TRANSPOSED, IMAGE_H, IMAGE_W, POSITIONS_P, POSITIONS_Q, CHANNELS.
 
 const NEAREST = 0u;
 const BILINEAR = 1u;
 const BILINEAR_ALIGNED = 2u;
-const AVERAGE = 3u;
+const AREA = 3u;
 
-const INTERPOLATES = KIND == BILINEAR || KIND == BILINEAR_ALIGNED;
+const INTERPOLATES = MODE == BILINEAR || MODE == BILINEAR_ALIGNED;
 
 // The source coordinate of position p is (slope · p + shift) / unit.
 struct Line {
@@ -20,7 +20,7 @@ struct Line {
 }
 
 fn line(pixels: i32, positions: i32) -> Line {
-    if (KIND == BILINEAR_ALIGNED) {
+    if (MODE == BILINEAR_ALIGNED) {
         return Line(max(pixels - 1, 1), 0, max(positions - 1, 1));
     }
     return Line(2 * pixels, pixels - positions, 2 * positions);
@@ -39,7 +39,7 @@ fn pixels_of(p: u32, pixels: u32, positions: u32) -> vec2<u32> {
         return vec2<u32>(first, min(first + 2u, pixels));
     }
     let all = covered(p, pixels, positions);
-    return select(all, vec2<u32>(all.x, all.x + 1u), KIND == NEAREST);
+    return select(all, vec2<u32>(all.x, all.x + 1u), MODE == NEAREST);
 }
 
 // (first, end) of the positions that may read pixel h.
@@ -61,7 +61,7 @@ fn weight(p: u32, h: u32, pixels: u32, positions: u32) -> f32 {
         return f32(max(l.unit - abs(source(p, pixels, l) - i32(h) * l.unit), 0)) / f32(l.unit);
     }
     let all = covered(p, pixels, positions);
-    if (KIND == NEAREST) {
+    if (MODE == NEAREST) {
         return select(0.0, 1.0, all.x == h);
     }
     return 1.0 / f32(all.y - all.x);
@@ -84,12 +84,12 @@ fn weight_of(o: u32, i: u32, pixels: u32, positions: u32) -> f32 {
 }
 
 fn compute(i: u32) {
-    let from = select(vec2<u32>(IMAGE_H, IMAGE_W), vec2<u32>(POSITIONS_P, POSITIONS_Q), TRANSPOSED);
-    let to = select(vec2<u32>(POSITIONS_P, POSITIONS_Q), vec2<u32>(IMAGE_H, IMAGE_W), TRANSPOSED);
+    let inputs = select(vec2<u32>(IMAGE_H, IMAGE_W), vec2<u32>(POSITIONS_P, POSITIONS_Q), TRANSPOSED);
+    let outputs = select(vec2<u32>(POSITIONS_P, POSITIONS_Q), vec2<u32>(IMAGE_H, IMAGE_W), TRANSPOSED);
     let place = i / CHANNELS;
-    let row = place / to.y % to.x;
-    let column = place % to.y;
-    let image = place / (to.x * to.y);
+    let row = place / outputs.y % outputs.x;
+    let column = place % outputs.y;
+    let image = place / (outputs.x * outputs.y);
     let rows = inputs_of(row, IMAGE_H, POSITIONS_P);
     let columns = inputs_of(column, IMAGE_W, POSITIONS_Q);
     var sum = 0.0;
@@ -98,7 +98,7 @@ fn compute(i: u32) {
         for (var s = columns.x; s < columns.y; s++) {
             let share = row_weight * weight_of(column, s, IMAGE_W, POSITIONS_Q);
             if (share > 0.0) {
-                sum += share * in0[((image * from.x + r) * from.y + s) * CHANNELS + i % CHANNELS];
+                sum += share * in0[((image * inputs.x + r) * inputs.y + s) * CHANNELS + i % CHANNELS];
             }
         }
     }

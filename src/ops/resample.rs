@@ -9,16 +9,15 @@
 //! ```
 //!
 //! As PyTorch's `interpolate` and `adaptive_avg_pool2d`. Pixels and weights follow from integers, so every device reads
-//! the same ones. A pixel of weight zero is not read: NaN beside it does not spread. The map is linear, so one operation in
-//! two directions, each the gradient of the other, is all there is. Sizes that divide need no kernel: pixels are repeated,
-//! or blocks of them summed.
+//! the same ones; PyTorch rounds the ratio, so that now and then its nearest pixel is a neighbour (from 2 pixels to 82).
+//! A pixel of weight zero is not read: NaN beside what is read does not spread. The map is linear, so one operation in two
+//! directions, each the gradient of the other, is all there is. Sizes that divide need no kernel: pixels are repeated, or
+//! blocks of them summed.
 
 use std::ops::Range;
 
-use ndarray::Array4;
-
 use super::pool::{GRADIENT, IMAGE, four_axes, output_shape};
-use crate::array::{Array, Element, Float};
+use crate::array::{Array, Float};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Gradient, Graph, Lowering, Op, Opaque, Sample, TensorType, Tolerance, Value, expect_inputs};
 use crate::with_float;
@@ -26,15 +25,15 @@ use crate::with_float;
 /// Invocations of a workgroup.
 const WORKGROUP: usize = 64;
 
-/// The most that sizes may differ by as a factor: an invocation visits as many pixels of an axis, twice that at an end.
+/// The most that sizes may differ by as a factor: an invocation visits up to twice as many pixels of an axis.
 const MOST_FACTOR: usize = 20_000;
 
 /// The largest product of an axis's extents before and after, so that twice that is an `i32`.
 const MOST_PRODUCT: usize = 1 << 29;
 
-/// Where a position reads, and how much of each pixel.
+/// How an image gets another size; the names are those of PyTorch's `interpolate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResampleKind {
+pub enum Interpolation {
     /// The pixel at `floor(p · in / out)`.
     Nearest,
     /// The two nearest pixels of each axis, by their distance.
@@ -43,14 +42,14 @@ pub enum ResampleKind {
         align_corners: bool,
     },
     /// The mean of the pixels that the position covers: adaptive average pooling.
-    Average,
+    Area,
 }
 
 /// Image `[N, H, W, C]` → `[N, P, Q, C]`; or transposed, the gradient of that: `[N, P, Q, C]` → `[N, H, W, C]`.
 #[derive(Clone, Debug)]
 pub struct Resample {
     /// What a position reads.
-    pub kind: ResampleKind,
+    pub mode: Interpolation,
     /// The extents of the output: `[P, Q]`, or transposed `[H, W]`.
     pub size: [usize; 2],
     /// Whether positions give to the pixels that they would read.
@@ -66,17 +65,17 @@ struct Axis {
 
 impl Axis {
     /// The pixels that position `p` reads, with weights whose sum is 1.
-    fn taps(self, kind: ResampleKind, p: usize) -> Vec<(usize, f64)> {
+    fn taps(self, mode: Interpolation, p: usize) -> Vec<(usize, f64)> {
         let (pixels, positions) = (self.pixels, self.positions);
-        let (numerator, denominator) = match kind {
-            ResampleKind::Nearest => return vec![(p * pixels / positions, 1.0)],
-            ResampleKind::Average => {
+        let (numerator, denominator) = match mode {
+            Interpolation::Nearest => return vec![(p * pixels / positions, 1.0)],
+            Interpolation::Area => {
                 let covered = covered(p, pixels, positions);
                 let share = 1.0 / covered.len() as f64;
                 return covered.map(|pixel| (pixel, share)).collect();
             }
-            ResampleKind::Bilinear { align_corners: true } => (p * (pixels - 1), (positions - 1).max(1)),
-            ResampleKind::Bilinear { align_corners: false } => {
+            Interpolation::Bilinear { align_corners: true } => (p * (pixels - 1), (positions - 1).max(1)),
+            Interpolation::Bilinear { align_corners: false } => {
                 (((2 * p + 1) * pixels).saturating_sub(positions), 2 * positions)
             }
         };
@@ -89,8 +88,8 @@ impl Axis {
     }
 
     /// For each output the inputs it reads, with their weights.
-    fn table(self, kind: ResampleKind, transposed: bool) -> Vec<Vec<(usize, f64)>> {
-        let taps = (0..self.positions).map(|p| self.taps(kind, p));
+    fn table(self, mode: Interpolation, transposed: bool) -> Vec<Vec<(usize, f64)>> {
+        let taps = (0..self.positions).map(|p| self.taps(mode, p));
         if !transposed {
             return taps.collect();
         }
@@ -141,10 +140,10 @@ impl Resample {
     /// where nothing changes.
     fn blocks(&self, input: &[usize]) -> Option<[usize; 2]> {
         let [rows, columns] = self.axes(input).map(|Axis { pixels, positions }| {
-            let (many, few) = match self.kind {
-                ResampleKind::Nearest => (positions, pixels),
-                ResampleKind::Average => (pixels, positions),
-                ResampleKind::Bilinear { .. } => return (pixels == positions).then_some(1),
+            let (many, few) = match self.mode {
+                Interpolation::Nearest => (positions, pixels),
+                Interpolation::Area => (pixels, positions),
+                Interpolation::Bilinear { .. } => return (pixels == positions).then_some(1),
             };
             (many % few == 0).then_some(many / few)
         });
@@ -154,13 +153,13 @@ impl Resample {
 
 impl Op for Resample {
     fn name(&self) -> &'static str {
-        match (self.kind, self.transposed) {
-            (ResampleKind::Nearest, false) => "upsample_nearest2d",
-            (ResampleKind::Nearest, true) => "upsample_nearest2d.grad",
-            (ResampleKind::Bilinear { .. }, false) => "upsample_bilinear2d",
-            (ResampleKind::Bilinear { .. }, true) => "upsample_bilinear2d.grad",
-            (ResampleKind::Average, false) => "adaptive_avg_pool2d",
-            (ResampleKind::Average, true) => "adaptive_avg_pool2d.grad",
+        match (self.mode, self.transposed) {
+            (Interpolation::Nearest, false) => "upsample_nearest2d",
+            (Interpolation::Nearest, true) => "upsample_nearest2d.grad",
+            (Interpolation::Bilinear { .. }, false) => "upsample_bilinear2d",
+            (Interpolation::Bilinear { .. }, true) => "upsample_bilinear2d.grad",
+            (Interpolation::Area, false) => "adaptive_avg_pool2d",
+            (Interpolation::Area, true) => "adaptive_avg_pool2d.grad",
         }
     }
 
@@ -178,7 +177,7 @@ impl Op for Resample {
         Gradient::rule(|cx| {
             let Some(g) = cx.gradient(0) else { return Ok(()) };
             let shape = cx.input_shape(0);
-            let back = Resample { kind: self.kind, size: [shape[1], shape[2]], transposed: !self.transposed };
+            let back = Resample { mode: self.mode, size: [shape[1], shape[2]], transposed: !self.transposed };
             let gradient = cx.graph.emit(back, &[g])?;
             cx.give(0, gradient);
             Ok(())
@@ -188,18 +187,26 @@ impl Op for Resample {
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let shape = output_shape(self, inputs)?;
         with_float!(self.name(), inputs[0], T => {
-            let x = inputs[0].view4::<T>()?;
-            let [rows, columns] = self.axes(x.shape()).map(|axis| axis.table(self.kind, self.transposed));
-            let y = Array4::from_shape_fn(shape, |(n, i, j, c)| {
-                let mut sum = T::c(0.0);
-                for &(h, a) in &rows[i] {
-                    for &(w, b) in &columns[j] {
-                        sum += T::c(a * b) * x[[n, h, w, c]];
+            let (x, from) = (inputs[0].as_slice::<T>()?, inputs[0].shape());
+            let [rows, columns] = self.axes(from).map(|axis| axis.table(self.mode, self.transposed));
+            let (height, width, channels) = (from[1], from[2], from[3]);
+            let mut y = Vec::with_capacity(crate::shape::element_count(&shape));
+            for n in 0..shape[0] {
+                for row in &rows {
+                    for column in &columns {
+                        let begin = y.len();
+                        y.resize(begin + channels, T::c(0.0));
+                        for &(h, a) in row {
+                            for &(w, b) in column {
+                                let pixel = &x[((n * height + h) * width + w) * channels..][..channels];
+                                let share = T::c(a * b);
+                                y[begin..].iter_mut().zip(pixel).for_each(|(sum, &x)| *sum += share * x);
+                            }
+                        }
                     }
                 }
-                sum
-            });
-            Ok(vec![<T as Element>::wrap(y.into_dyn())])
+            }
+            Ok(vec![Array::new(&shape, y)?])
         })
     }
 
@@ -208,11 +215,11 @@ impl Op for Resample {
         if self.blocks(input).is_some() {
             return Lowering::Decompose;
         }
-        let kind = match self.kind {
-            ResampleKind::Nearest => "NEAREST",
-            ResampleKind::Bilinear { align_corners: false } => "BILINEAR",
-            ResampleKind::Bilinear { align_corners: true } => "BILINEAR_ALIGNED",
-            ResampleKind::Average => "AVERAGE",
+        let mode = match self.mode {
+            Interpolation::Nearest => "NEAREST",
+            Interpolation::Bilinear { align_corners: false } => "BILINEAR",
+            Interpolation::Bilinear { align_corners: true } => "BILINEAR_ALIGNED",
+            Interpolation::Area => "AREA",
         };
         let [rows, columns] = self.axes(input);
         let number = |name, value: usize| (name, format!("{value}u"));
@@ -224,7 +231,7 @@ impl Op for Resample {
             ),
             constants: vec![
                 number("WORKGROUP", WORKGROUP),
-                ("KIND", kind.to_owned()),
+                ("MODE", mode.to_owned()),
                 ("TRANSPOSED", self.transposed.to_string()),
                 number("IMAGE_H", rows.pixels),
                 number("IMAGE_W", columns.pixels),
@@ -249,7 +256,7 @@ impl Op for Resample {
             return Ok(vec![x]);
         }
         let [height, width] = self.size;
-        let repeats = (self.kind == ResampleKind::Nearest) != self.transposed;
+        let repeats = (self.mode == Interpolation::Nearest) != self.transposed;
         let mut y = if repeats {
             let fine = graph.reshape(x, &[shape[0], shape[1], 1, shape[2], 1, shape[3]])?;
             graph.broadcast_to(fine, &[shape[0], shape[1], blocks[0], shape[2], blocks[1], shape[3]])?
@@ -258,7 +265,7 @@ impl Op for Resample {
             graph.sum(fine, &[2, 4])?
         };
         y = graph.reshape(y, &[shape[0], height, width, shape[3]])?;
-        if self.kind == ResampleKind::Average {
+        if self.mode == Interpolation::Area {
             y = graph.scale(y, 1.0 / (blocks[0] * blocks[1]) as f64)?;
         }
         Ok(vec![y])
@@ -266,43 +273,35 @@ impl Op for Resample {
 }
 
 impl Graph {
-    /// The image in the size `[H, W]` by nearest neighbours: `[N, H, W, C]` → `[N, size, C]`.
+    /// The image in the size `[H, W]`: `[N, H, W, C]` → `[N, size, C]`.
     ///
     /// # Errors
-    /// When the image has not four axes of floats, or an extent is zero.
-    pub fn upsample_nearest2d(&mut self, image: Value, size: [usize; 2]) -> Result<Value> {
-        self.emit(Resample { kind: ResampleKind::Nearest, size, transposed: false }, &[image])
-    }
-
-    /// The image in the size `[H, W]` by bilinear interpolation: `[N, H, W, C]` → `[N, size, C]`.
-    ///
-    /// # Errors
-    /// As [`Graph::upsample_nearest2d`].
-    pub fn upsample_bilinear2d(&mut self, image: Value, size: [usize; 2], align_corners: bool) -> Result<Value> {
-        self.emit(Resample { kind: ResampleKind::Bilinear { align_corners }, size, transposed: false }, &[image])
+    /// When the image has not four axes of floats, an extent is zero, or sizes differ by more than 20,000 times.
+    pub fn interpolate(&mut self, image: Value, size: [usize; 2], mode: Interpolation) -> Result<Value> {
+        self.emit(Resample { mode, size, transposed: false }, &[image])
     }
 
     /// The means of `[P, Q]` parts of the image, as even as can be: `[N, H, W, C]` → `[N, P, Q, C]`.
     ///
     /// # Errors
-    /// As [`Graph::upsample_nearest2d`].
+    /// As [`Graph::interpolate`].
     pub fn adaptive_avg_pool2d(&mut self, image: Value, size: [usize; 2]) -> Result<Value> {
-        self.emit(Resample { kind: ResampleKind::Average, size, transposed: false }, &[image])
+        self.interpolate(image, size, Interpolation::Area)
     }
 }
 
 /// Both directions between the image `shape` and positions `size`.
-fn both(name: &str, kind: ResampleKind, shape: [usize; 4], size: [usize; 2]) -> [Sample; 2] {
+fn both(name: &str, mode: Interpolation, shape: [usize; 4], size: [usize; 2]) -> [Sample; 2] {
     let image = [shape[1], shape[2]];
-    let op = |size, transposed| Resample { kind, size, transposed };
+    let op = |size, transposed| Resample { mode, size, transposed };
     // Every output is a sum of as many products as elements meet at it.
     let terms = |transposed| {
         let axes = [0, 1].map(|axis| Axis { pixels: image[axis], positions: size[axis] });
-        let [rows, columns] = axes.map(|axis| axis.table(kind, transposed).iter().map(Vec::len).max().unwrap_or(1));
+        let [rows, columns] = axes.map(|axis| axis.table(mode, transposed).iter().map(Vec::len).max().unwrap_or(1));
         rows * columns
     };
     let tolerance = |transposed| match terms(transposed) {
-        0 | 1 if kind == ResampleKind::Nearest => Tolerance::EXACT,
+        0 | 1 if mode == Interpolation::Nearest => Tolerance::EXACT,
         count => Tolerance::sum(count),
     };
     let x = Sample::uniform(&shape, -1.0, 1.0, 61);
@@ -315,31 +314,31 @@ fn both(name: &str, kind: ResampleKind, shape: [usize; 4], size: [usize; 2]) -> 
 
 /// The samples of this file.
 pub fn samples() -> Vec<Sample> {
-    let nearest = ResampleKind::Nearest;
-    let [bilinear, aligned] = [false, true].map(|align_corners| ResampleKind::Bilinear { align_corners });
-    let average = ResampleKind::Average;
+    let nearest = Interpolation::Nearest;
+    let [bilinear, aligned] = [false, true].map(|align_corners| Interpolation::Bilinear { align_corners });
+    let area = Interpolation::Area;
     let mut samples = Vec::new();
-    for kind in [nearest, bilinear, aligned, average] {
-        samples.extend(both("5×7 to 7×5", kind, [2, 5, 7, 3], [7, 5]));
-        samples.extend(both("1×4 to 4×1", kind, [1, 1, 4, 2], [4, 1]));
-        samples.extend(both("8×6 to 3×4, one channel", kind, [1, 8, 6, 1], [3, 4]));
-        samples.extend(both("no images", kind, [0, 5, 7, 3], [7, 5]));
+    for mode in [nearest, bilinear, aligned, area] {
+        samples.extend(both("5×7 to 7×5", mode, [2, 5, 7, 3], [7, 5]));
+        samples.extend(both("1×4 to 4×1", mode, [1, 1, 4, 2], [4, 1]));
+        samples.extend(both("8×6 to 3×4, one channel", mode, [1, 8, 6, 1], [3, 4]));
+        samples.extend(both("no images", mode, [0, 5, 7, 3], [7, 5]));
     }
-    for kind in [bilinear, aligned] {
-        samples.extend(both("twice", kind, [2, 3, 4, 4], [6, 8]));
-        samples.extend(both("as it is", kind, [1, 3, 5, 2], [3, 5]));
+    for mode in [bilinear, aligned] {
+        samples.extend(both("twice", mode, [2, 3, 4, 4], [6, 8]));
+        samples.extend(both("as it is", mode, [1, 3, 5, 2], [3, 5]));
     }
     samples.extend(both("3 and 2 times", nearest, [2, 3, 4, 4], [9, 8]));
-    samples.extend(both("a third of 9×6", average, [2, 9, 6, 4], [3, 2]));
-    samples.extend(both("to one", average, [2, 7, 5, 6], [1, 1]));
-    samples.extend(both("one element", average, [1, 1, 1, 1], [1, 1]));
+    samples.extend(both("a third of 9×6", area, [2, 9, 6, 4], [3, 2]));
+    samples.extend(both("to one", area, [2, 7, 5, 6], [1, 1]));
+    samples.extend(both("one element", area, [1, 1, 1, 1], [1, 1]));
 
     // Pixels of weight zero are not read: rows 0 and 3 of 4, aligned, take nothing of rows 1 and 2.
     let hole = Array::from_fn(&[1, 4, 4, 1], |i| if i[1] == 1 { f32::NAN } else { (i[1] * 4 + i[2]) as f32 / 16.0 });
-    let few = Resample { kind: aligned, size: [2, 3], transposed: false };
+    let few = Resample { mode: aligned, size: [2, 3], transposed: false };
     samples.push(Sample::new("NaN beside what is read", few, vec![hole], Tolerance::sum(4)).not_smooth());
 
-    let op = |kind, size, transposed| Resample { kind, size, transposed };
+    let op = |mode, size, transposed| Resample { mode, size, transposed };
     let data = |shape: &[usize]| Sample::uniform(shape, -1.0, 1.0, 63);
     let error = |name, op, shape: &[usize], words| Sample::error(name, op, vec![data(shape)], ErrorKind::Shape, words);
     let integers = vec![Array::full(&[1, 4, 4, 1], 1u32)];
@@ -347,11 +346,11 @@ pub fn samples() -> Vec<Sample> {
     samples.extend([
         error("three axes", op(nearest, [2, 2], false), &[4, 4, 3], words),
         error("gradient of two axes", op(bilinear, [2, 2], true), &[4, 4], "must be [N, P, Q, C], got [4, 4]"),
-        error("to nothing", op(average, [0, 2], false), &[1, 4, 4, 3], "from 4 pixels to 0; every extent"),
+        error("to nothing", op(area, [0, 2], false), &[1, 4, 4, 3], "from 4 pixels to 0; every extent"),
         error("from nothing", op(bilinear, [2, 2], false), &[1, 4, 0, 3], "from 0 pixels to 2; every extent"),
         error("too far", op(nearest, [2, 30_000], false), &[1, 1, 1, 3], "at most a factor of 20000"),
-        error("too large", op(average, [1, 1 << 16], false), &[1, 1, 1 << 15, 0], "at most a factor of 20000"),
-        Sample::error("integers", op(average, [2, 2], false), integers, ErrorKind::DType, "got u32[1, 4, 4, 1]"),
+        error("too large", op(area, [1, 1 << 16], false), &[1, 1, 1 << 15, 0], "at most a factor of 20000"),
+        Sample::error("integers", op(area, [2, 2], false), integers, ErrorKind::DType, "got u32[1, 4, 4, 1]"),
     ]);
     samples
 }
