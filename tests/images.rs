@@ -2,7 +2,10 @@
 
 mod common;
 
-use neuropil::nn::{AvgPool2d, Interpolation, MaxPool2d, Module};
+use neuropil::nn::{
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, CircularPad2d, Interpolation, LpPool2d, MaxPool2d, Module,
+    PixelShuffle, PixelUnshuffle, ReflectionPad2d, ReplicationPad2d, Sequential, Upsample,
+};
 use neuropil::shape::Window;
 use neuropil::{Array, DType, Scope, Tensor, Trace};
 
@@ -281,4 +284,54 @@ fn mistakes_name_the_operation() {
     let other = Trace::default();
     let text = error(other.data(&input(&[1, 4, 4, 1])).max_pool1d(2, 2, 0));
     assert!(text.contains("max_pool1d: takes [N, L, C], got [1, 4, 4, 1]"), "{text}");
+}
+
+#[test]
+fn the_gradient_of_power_average_pooling_is_zero_where_it_is_zero() {
+    let window = Window::new([2, 2]).stride(2);
+    let zeros: [f32; 8] = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 2.0, 0.5];
+    let cancels: [f32; 8] = [1.0, -2.0, 1.0, 3.0, 2.0, -1.0, 0.5, 0.25];
+    let nan = f64::NAN;
+    let infinity = f64::INFINITY;
+    // As PyTorch's.
+    for (norm_type, x, want) in [
+        (1.0, cancels, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]),
+        (2.0, zeros, [0.0, 0.0, 0.4364358, 0.0, 0.0, 0.0, 0.8728716, 0.2182179]),
+        (3.0, zeros, [0.0, 0.0, 0.2290049, 0.0, 0.0, 0.0, 0.9160195, 0.0572512]),
+        (0.5, zeros, [nan, nan, 3.1213203, infinity, nan, nan, 2.2071068, 4.4142136]),
+    ] {
+        for device in common::devices() {
+            let trace = Trace::default();
+            let x = trace.data(&Array::new(&[1, 2, 4, 1], x.to_vec()).unwrap());
+            let gradient = trace.gradient(&x.lp_pool2d(norm_type, window).sum_all(), &[&x]).swap_remove(0);
+            let got = gradient.eval(&device).unwrap().to_f64_vec();
+            let same = |(got, want): (&f64, &f64)| {
+                got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() < 2e-5 * want.abs()
+            };
+            assert!(got.iter().zip(&want).all(same), "p = {norm_type} on {}: {got:?}, not {want:?}", device.name());
+        }
+    }
+}
+
+#[test]
+fn layers_follow_one_another() {
+    let model = Sequential::new()
+        .then(ReflectionPad2d::new(1))
+        .then(PixelUnshuffle { downscale_factor: 2 })
+        .then(Upsample::by(2.0).mode(Interpolation::Bilinear { align_corners: false }))
+        .then(ReplicationPad2d::new(1))
+        .then(LpPool2d::new(2.0, 2))
+        .then(PixelShuffle { upscale_factor: 2 })
+        .then(CircularPad2d { padding: [(1, 0), (0, 1)] })
+        .then(Upsample::to([6, 7]))
+        .then(AdaptiveMaxPool2d { size: [4, 5] })
+        .then(AdaptiveAvgPool2d { size: [3, 2] });
+    for device in common::devices() {
+        let trace = Trace::default();
+        let x = trace.data(&input(&[1, 4, 6, 3]));
+        let y = model.forward(&trace.scope(), x.clone());
+        assert_eq!(y.shape(), [1, 3, 2, 3]);
+        let gradient = trace.gradient(&y.square().sum_all(), &[&x]).swap_remove(0).eval(&device).unwrap();
+        assert!(gradient.to_f64_vec().iter().all(|g| g.is_finite()) && gradient.to_f64_vec().iter().any(|&g| g != 0.0));
+    }
 }
