@@ -186,15 +186,16 @@ pub fn samples() -> Vec<Sample> {
     }
     let integers = Array::from_fn(&[1, 2, 3, 8], |i| (i[1] * 24 + i[2] * 8 + i[3]) as u32);
     samples.push(Sample::new("integers", shuffle(2), vec![integers], Tolerance::EXACT));
-    let error = |name, op, shape: &[usize], words| Sample::error(name, op, vec![data(shape)], ErrorKind::Shape, words);
-    let refuse = |name, op, shape: &[usize], words| Sample::error(name, op, vec![data(shape)], ErrorKind::Shape, words);
+    fn error(name: &str, op: impl Op, shape: &[usize], words: &'static str) -> Sample {
+        Sample::error(name, op, vec![Sample::uniform(shape, -2.0, 2.0, 91)], ErrorKind::Shape, words)
+    }
     samples.extend([
         error("channels", shuffle(2), &[1, 2, 2, 6], "6 channels are no multiple of the factor squared, 2 · 2"),
         error("factor 0", shuffle(0), &[1, 2, 2, 4], "pixel_shuffle: the factor is 0"),
         error("three axes", shuffle(2), &[2, 2, 4], "must be [N, H, W, C], got [2, 2, 4]"),
-        refuse("height", unshuffle(2), &[1, 3, 2, 1], "an image of 3×2 does not divide into blocks of 2×2; pad first"),
-        refuse("factor 0", unshuffle(0), &[1, 2, 2, 4], "pixel_unshuffle: the factor is 0"),
-        refuse("factor too large", unshuffle(1 << 40), &[1, 0, 0, 4], "is too large"),
+        error("height", unshuffle(2), &[1, 3, 2, 1], "an image of 3×2 does not divide into blocks of 2×2; pad first"),
+        error("factor 0", unshuffle(0), &[1, 2, 2, 4], "pixel_unshuffle: the factor is 0"),
+        error("factor too large", unshuffle(1 << 40), &[1, 0, 0, 4], "is too large"),
     ]);
     samples
 }
