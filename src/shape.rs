@@ -155,6 +155,26 @@ impl Window {
         Ok(output)
     }
 
+    /// The window with padding added behind an image of `size`, so that the number of positions is rounded up (PyTorch's
+    /// `ceil_mode`); a position that would start behind the image is left out.
+    #[must_use]
+    pub fn ceil_mode(mut self, size: [usize; 2]) -> Self {
+        for (axis, size) in size.into_iter().enumerate() {
+            let (stride, [before, after]) = (self.stride[axis], self.padding[axis]);
+            let extent = self.dilation[axis].saturating_mul(self.kernel_size[axis].saturating_sub(1)).saturating_add(1);
+            let padded = size.saturating_add(before).saturating_add(after);
+            // Other windows are no windows; `output_size` says so.
+            if stride == 0 || extent > padded || (padded - extent).is_multiple_of(stride) {
+                continue;
+            }
+            let next = ((padded - extent) / stride + 1) * stride;
+            if next < size + before {
+                self.padding[axis][1] += next + extent - padded;
+            }
+        }
+        self
+    }
+
     /// Where tap `tap` of the window at output position `position` reads on `axis`, if inside an image of `size`.
     pub fn source(&self, axis: usize, position: usize, tap: usize, size: usize) -> Option<usize> {
         (position * self.stride[axis] + tap * self.dilation[axis])

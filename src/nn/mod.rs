@@ -6,6 +6,7 @@
 
 mod activation;
 mod conv;
+mod images;
 mod linear;
 pub mod models;
 mod norm;
@@ -15,10 +16,14 @@ use std::sync::Arc;
 
 pub use activation::Activation;
 pub use conv::Conv2d;
+pub use images::{
+    CircularPad2d, PixelShuffle, PixelUnshuffle, ReflectionPad2d, ReplicationPad2d, Upsample, UpsampleSize,
+};
 pub use linear::Linear;
 pub use norm::{BatchNorm, Dropout};
-pub use pool::{AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d};
+pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, Flatten, GlobalAvgPool2d, LpPool2d, MaxPool2d};
 
+pub use crate::ops::resample::Interpolation;
 use crate::tensor::{Scope, Tensor};
 
 /// A layer or model.

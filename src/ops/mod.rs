@@ -5,19 +5,24 @@
 //! documentation. Before: [`crate::graph`] defines what an operation is. After: [`crate::autodiff`] calls the gradient
 //! rules, [`crate::schedule`] reads the lowerings; neither knows an operation by name.
 
+pub mod adaptive_max_pool;
 pub mod batch_norm;
+pub mod border;
 pub mod constant;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod custom;
 pub mod dropout;
 pub mod elementwise;
+pub mod lp_pool;
 pub mod matmul;
 pub mod movement;
 pub mod mse;
+pub mod pixel_shuffle;
 pub mod pool;
 pub mod recompute;
 pub mod reduce;
+pub mod resample;
 pub mod softmax;
 
 use crate::graph::Sample;
@@ -32,16 +37,21 @@ pub struct Family {
 
 /// Every family of operations.
 pub static REGISTRY: &[Family] = &[
+    Family { name: "adaptive_max_pool", samples: adaptive_max_pool::samples },
     Family { name: "batch_norm", samples: batch_norm::samples },
+    Family { name: "border", samples: border::samples },
     Family { name: "constant", samples: constant::samples },
     Family { name: "conv2d", samples: conv2d::samples },
     Family { name: "cross_entropy", samples: cross_entropy::samples },
     Family { name: "dropout", samples: dropout::samples },
     Family { name: "elementwise", samples: elementwise::samples },
+    Family { name: "lp_pool", samples: lp_pool::samples },
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },
+    Family { name: "pixel_shuffle", samples: pixel_shuffle::samples },
     Family { name: "pool", samples: pool::samples },
     Family { name: "recompute", samples: recompute::samples },
     Family { name: "reduce", samples: reduce::samples },
+    Family { name: "resample", samples: resample::samples },
     Family { name: "softmax", samples: softmax::samples },
 ];

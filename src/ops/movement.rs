@@ -1,4 +1,4 @@
-//! Operations that move elements and compute nothing: reshape, broadcast, permute, slice, pad, concatenate.
+//! Operations that move elements and compute nothing: reshape, broadcast, permute, flip, slice, pad, concatenate.
 //!
 //! Reshape is the same bytes. The others are loads with an affine access map, which consumers absorb; each one's gradient
 //! is another of them.
@@ -152,6 +152,58 @@ impl Op for Permute {
     fn lowering(&self, inputs: &[TensorType], _: &[TensorType]) -> Lowering {
         let mut access = Access::identity(&inputs[0].shape);
         access.strides = self.axes.iter().map(|&a| access.strides[a]).collect();
+        Lowering::Elementwise(Expression::load(0, access, inputs[0].dtype))
+    }
+}
+
+/// The elements of some axes in reverse order.
+#[derive(Clone, Debug)]
+pub struct Flip {
+    /// Ascending.
+    pub axes: Vec<usize>,
+}
+
+impl Op for Flip {
+    fn name(&self) -> &'static str {
+        "flip"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        expect_inputs("flip", inputs, 1)?;
+        let shape = &inputs[0].shape;
+        let ascending = self.axes.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascending || self.axes.last().is_some_and(|&axis| axis >= shape.len()) {
+            return Err(Error::shape("flip", format_args!("{:?} are not ascending axes of {shape:?}", self.axes)));
+        }
+        Ok(inputs.to_vec())
+    }
+
+    fn gradient(&self) -> Gradient<'_> {
+        Gradient::rule(|cx| {
+            if let Some(g) = cx.gradient(0) {
+                let gradient = cx.graph.flip(g, &self.axes)?;
+                cx.give(0, gradient);
+            }
+            Ok(())
+        })
+    }
+
+    fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let shape = inputs[0].shape();
+        let strides = crate::shape::strides(shape);
+        gather(&inputs[0], shape, |index| {
+            let mirrored = |axis: usize| shape[axis] - 1 - index[axis];
+            let source = |axis| if self.axes.contains(&axis) { mirrored(axis) } else { index[axis] };
+            Some((0..index.len()).map(|axis| source(axis) * strides[axis]).sum())
+        })
+    }
+
+    fn lowering(&self, inputs: &[TensorType], _: &[TensorType]) -> Lowering {
+        let mut access = Access::identity(&inputs[0].shape);
+        for &axis in &self.axes {
+            access.offset += inputs[0].shape[axis].saturating_sub(1) as isize * access.strides[axis];
+            access.strides[axis] *= -1;
+        }
         Lowering::Elementwise(Expression::load(0, access, inputs[0].dtype))
     }
 }
@@ -451,7 +503,7 @@ fn padded_load(
 }
 
 /// The elements of `from` that `source` names, for every index of `shape`.
-fn gather(from: &Array, shape: &[usize], source: impl Fn(&[usize]) -> Option<usize>) -> Result<Vec<Array>> {
+pub(super) fn gather(from: &Array, shape: &[usize], source: impl Fn(&[usize]) -> Option<usize>) -> Result<Vec<Array>> {
     gather_or(from, shape, 0.0, source)
 }
 
@@ -512,6 +564,14 @@ impl Graph {
         self.emit(Permute { axes: axes.to_vec() }, &[x])
     }
 
+    /// The elements of `axes` (ascending) in reverse order.
+    ///
+    /// # Errors
+    /// When an axis does not exist.
+    pub fn flip(&mut self, x: Value, axes: &[usize]) -> Result<Value> {
+        self.emit(Flip { axes: axes.to_vec() }, &[x])
+    }
+
     /// `begin..end` by `step` on every axis.
     ///
     /// # Errors
@@ -556,6 +616,7 @@ pub fn samples() -> Vec<Sample> {
         interior: vec![0; before.len()],
         value,
     };
+    let flip = |axes: &[usize]| Flip { axes: axes.to_vec() };
     let spread = Pad { before: vec![1, 0], after: vec![0, 2], interior: vec![2, 1], value: 0.0 };
     vec![
         Sample::new("merge", Reshape { shape: vec![6, 4] }, vec![data(&[2, 3, 4])], e),
@@ -577,6 +638,17 @@ pub fn samples() -> Vec<Sample> {
             vec![data(&[3, 5])],
             ErrorKind::Shape,
             "not an order",
+        ),
+        Sample::new("one axis", flip(&[1]), vec![data(&[2, 5, 3])], e),
+        Sample::new("all axes", flip(&[0, 1]), vec![data(&[4, 3])], e),
+        Sample::new("extents of 1", flip(&[0, 2]), vec![data(&[1, 3, 1])], e),
+        Sample::new("zero size flip", flip(&[0, 1]), vec![data(&[0, 3])], e),
+        Sample::error(
+            "no such axis",
+            flip(&[2]),
+            vec![data(&[4, 3])],
+            ErrorKind::Shape,
+            "not ascending axes of [4, 3]",
         ),
         Sample::new("inner", slice(&[1, 2], &[3, 5], &[1, 1]), vec![data(&[4, 6])], e),
         Sample::new("steps", slice(&[0, 1], &[4, 6], &[3, 2]), vec![data(&[4, 6])], e),

@@ -65,7 +65,7 @@ pub struct AvgPool2dGrad {
 }
 
 /// Checks for a float tensor of four axes, and gives its extents.
-fn four_axes(op: &str, ty: &TensorType, what: &str) -> Result<[usize; 4]> {
+pub(super) fn four_axes(op: &str, ty: &TensorType, what: &str) -> Result<[usize; 4]> {
     if !ty.dtype.is_float() {
         return Err(Error::dtype(op, format_args!("takes floats, got {ty}; cast first")));
     }
@@ -73,11 +73,11 @@ fn four_axes(op: &str, ty: &TensorType, what: &str) -> Result<[usize; 4]> {
         .map_err(|_| Error::shape(op, format_args!("{what}, got {:?}", ty.shape)))
 }
 
-const IMAGE: &str = "the image must be [N, H, W, C]";
-const GRADIENT: &str = "the gradient must be [N, P, Q, C]";
+pub(super) const IMAGE: &str = "the image must be [N, H, W, C]";
+pub(super) const GRADIENT: &str = "the gradient must be [N, P, Q, C]";
 
 /// `[P, Q]`. Refuses windows that have no tap inside the image: there would be nothing to choose and nothing to average.
-fn positions(op: &str, window: &Window, image: [usize; 2]) -> Result<[usize; 2]> {
+pub(super) fn positions(op: &str, window: &Window, image: [usize; 2]) -> Result<[usize; 2]> {
     let positions = window.output_size(op, image)?;
     for axis in 0..2 {
         let in_image = |position, tap| window.source(axis, position, tap, image[axis]).is_some();
@@ -116,7 +116,7 @@ fn check_taps(op: &str, taps: &TensorType, shape: [usize; 4]) -> Result<()> {
 }
 
 /// The shape of output 0 of `op`.
-fn output_shape(op: &impl Op, inputs: &[Array]) -> Result<[usize; 4]> {
+pub(super) fn output_shape(op: &impl Op, inputs: &[Array]) -> Result<[usize; 4]> {
     let types: Vec<TensorType> = inputs.iter().map(|a| TensorType::new(a.dtype(), a.shape())).collect();
     four_axes(op.name(), &op.infer(&types)?[0], IMAGE)
 }
@@ -128,7 +128,7 @@ fn pixel(window: &Window, image: [usize; 2], p: usize, q: usize, tap: usize) -> 
 }
 
 /// The pixels of the window at `(p, q)` that are inside the image, with their taps in order.
-fn pixels(
+pub(super) fn pixels(
     window: &Window,
     image: [usize; 2],
     p: usize,
@@ -405,7 +405,7 @@ impl Graph {
 }
 
 /// `shape` filled with different numbers from -1 to 1 in random order: no window has a tie, however little they move.
-fn distinct(shape: &[usize], seed: u64) -> Array {
+pub(super) fn distinct(shape: &[usize], seed: u64) -> Array {
     let count = crate::shape::element_count(shape);
     let mut ramp: Vec<f32> = (0..count).map(|i| (2 * i + 1) as f32 / count as f32 - 1.0).collect();
     let mut stream = crate::random::Stream::new(seed, "pool");

@@ -103,6 +103,8 @@ pub enum Work {
         shader: Opaque,
         /// The operation.
         op: Arc<dyn Op>,
+        /// The types in which it takes its operands: reshaping leaves their slots as they are.
+        inputs: Vec<TensorType>,
     },
 }
 

@@ -177,7 +177,9 @@ fn programs_over_common_buffers_run_from_two_threads() {
 fn an_opaque_step_runs_the_reference() {
     let op = Arc::new(crate::ops::reduce::Reduction { accumulator: crate::graph::Accumulator::ArgMax, axes: vec![1] });
     let shader = Opaque { wgsl: "", constants: vec![], extents: vec![], workgroups: 1 };
-    let x = Array::new(&[2, 3], vec![1f32, 3.0, 2.0, 9.0, 3.0, 2.0]).unwrap();
-    let result = run(Work::Opaque { shader, op }, &[x], &[TensorType::new(DType::U32, [2, 1])], &[]).unwrap();
+    // Stored as a vector: reshaping moves nothing.
+    let x = Array::new(&[6], vec![1f32, 3.0, 2.0, 9.0, 3.0, 2.0]).unwrap();
+    let work = Work::Opaque { shader, op, inputs: vec![TensorType::new(DType::F32, [2, 3])] };
+    let result = run(work, &[x], &[TensorType::new(DType::U32, [2, 1])], &[]).unwrap();
     assert_eq!(result[0].to_f64_vec(), [1.0, 0.0]);
 }
