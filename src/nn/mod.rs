@@ -14,7 +14,7 @@ mod pool;
 use std::sync::Arc;
 
 pub use activation::Activation;
-pub use conv::Conv2d;
+pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d};
 pub use linear::Linear;
 pub use norm::{BatchNorm, Dropout};
 pub use pool::{AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d};

@@ -7,7 +7,9 @@
 
 pub mod batch_norm;
 pub mod constant;
+pub mod conv1d;
 pub mod conv2d;
+pub mod conv_transpose2d;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
@@ -32,7 +34,9 @@ pub struct Family {
 pub static REGISTRY: &[Family] = &[
     Family { name: "batch_norm", samples: batch_norm::samples },
     Family { name: "constant", samples: constant::samples },
+    Family { name: "conv1d", samples: conv1d::samples },
     Family { name: "conv2d", samples: conv2d::samples },
+    Family { name: "conv_transpose2d", samples: conv_transpose2d::samples },
     Family { name: "cross_entropy", samples: cross_entropy::samples },
     Family { name: "dropout", samples: dropout::samples },
     Family { name: "elementwise", samples: elementwise::samples },

@@ -6,6 +6,7 @@
 //! Before: [`crate::ops`] emits the nodes. After: [`crate::program`] traces and compiles; [`crate::nn`] is written with
 //! tensors alone.
 
+mod convolutions;
 mod methods;
 mod operators;
 mod scope;
