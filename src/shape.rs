@@ -224,7 +224,7 @@ impl Window1d {
             return Err(Error::shape(
                 op,
                 format_args!(
-                    "a window of {extent} (kernel_size {}, dilation {}) is larger than the padded input of {padded} \
+                    "a window of {extent} (kernel_size {}, dilation {}) is larger than the padded image of {padded} \
                      (size {size}, padding {:?}); pad more or use a smaller window",
                     self.kernel_size, self.dilation, self.padding
                 ),

@@ -246,7 +246,7 @@ pub fn samples() -> Vec<Sample> {
             "window too large",
             op(window(7).padding(0), 1),
             data([input, &[8, 7, 4]]),
-            "conv1d: a window of 7 (kernel_size 7, dilation 1) is larger than the padded input of 5",
+            "conv1d: a window of 7 (kernel_size 7, dilation 1) is larger than the padded image of 5",
         ),
         Sample::error(
             "integers",
