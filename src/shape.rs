@@ -267,6 +267,12 @@ impl Window1d {
         }
     }
 
+    /// The taps that may read the element `source`, and with it every `stride`-th from there: evenly spaced.
+    pub fn taps_reading(&self, source: usize) -> impl Iterator<Item = usize> + use<> {
+        let Window1d { kernel_size, stride, padding, dilation } = *self;
+        (0..kernel_size).filter(move |tap| (source + padding[0]) % stride == tap * dilation % stride)
+    }
+
     /// Where tap `tap` of the window at output position `position` reads, if inside an input of `size`.
     pub fn source(&self, position: usize, tap: usize, size: usize) -> Option<usize> {
         (position * self.stride + tap * self.dilation).checked_sub(self.padding[0]).filter(|&source| source < size)
