@@ -14,10 +14,13 @@
 // Finding an element takes divisions, so indices are decoded once and used for many elements: `a_rows(first, group)` decodes
 // four rows, `a_columns` four columns, and `a_block` reads the 16 elements where they cross.
 //
-// Prelude: ROWS, COLUMNS, DEPTH, MICRO_ROWS, MICRO_COLUMNS, STAGED; Four = four decoded indices; a_rows(row, group),
-// a_columns(k, group, end), a_block(rows, columns); b_rows(k, group, end), b_columns(column, group), b_block(rows, columns);
-// store(i, value); c_offset(row, column, group); params.extents = (M, N, K, groups); params.sizes = (splits, k a split, -,
-// elements of C).
+// A product may come in PHASES, parts with rows and sums of their own (shaders/lib/operand_covering.wgsl): M and K are then
+// those of the largest phase.
+//
+// Prelude: ROWS, COLUMNS, DEPTH, MICRO_ROWS, MICRO_COLUMNS, STAGED; PHASES, begin_phase(phase), which gives the end of its
+// sums; Four = four decoded indices; a_rows(row, group), a_columns(k, group, end), a_block(rows, columns); b_rows(k, group,
+// end), b_columns(column, group), b_block(rows, columns); store(i, value) at i = c_row(row, group) + c_column(column), unless
+// c_row is NOWHERE; params.extents = (M, N, K, groups); params.sizes = (splits, k a split, -, elements of C).
 
 const LANES_ACROSS = COLUMNS / MICRO_COLUMNS;
 const LANES_DOWN = ROWS / MICRO_ROWS;
@@ -43,6 +46,8 @@ fn main(
     var flat = workgroup_index(id, count);
     let tile_column = flat % tiles_across;
     flat /= tiles_across;
+    let phase = flat % PHASES;
+    flat /= PHASES;
     let tile_row = flat % tiles_down;
     flat /= tiles_down;
     let group = flat % params.extents.w;
@@ -52,7 +57,7 @@ fn main(
         return;
     }
     let begin = split * params.sizes.y;
-    let end = min(begin + params.sizes.y, params.extents.z);
+    let end = min(begin + params.sizes.y, begin_phase(phase));
 
     let x = lane % LANES_ACROSS;
     let y = lane / LANES_ACROSS;
@@ -133,10 +138,14 @@ fn main(
 }
 
 fn store_row(row: u32, column: u32, group: u32, split: u32, values: vec4<f32>) {
+    let start = c_row(row, group);
+    if (start == NOWHERE) {
+        return;
+    }
     var four = values;
     for (var c = 0u; c < 4u; c++) {
-        if (row < params.extents.x && column + c < params.extents.y) {
-            store(split * params.sizes.w + c_offset(row, column + c, group), four[c]);
+        if (column + c < params.extents.y) {
+            store(split * params.sizes.w + start + c_column(column + c), four[c]);
         }
     }
 }

@@ -120,39 +120,22 @@ impl Window {
         self.kernel_size[0] * self.kernel_size[1]
     }
 
-    /// The extents of the output over an image of `size`:
-    /// `(size + before + after - dilation * (kernel_size - 1) - 1) / stride + 1`.
+    /// The window on one axis.
+    pub fn axis(&self, axis: usize) -> Window1d {
+        Window1d {
+            kernel_size: self.kernel_size[axis],
+            stride: self.stride[axis],
+            padding: self.padding[axis],
+            dilation: self.dilation[axis],
+        }
+    }
+
+    /// The extents of the output over an image of `size`: [`Window1d::output_size`] of both axes.
     ///
     /// # Errors
     /// Names `op`: a zero stride, dilation or kernel, or a window larger than the padded image.
     pub fn output_size(&self, op: &str, size: [usize; 2]) -> Result<[usize; 2]> {
-        let mut output = [0; 2];
-        for axis in 0..2 {
-            let (kernel, stride, dilation) = (self.kernel_size[axis], self.stride[axis], self.dilation[axis]);
-            if kernel == 0 || stride == 0 || dilation == 0 {
-                return Err(Error::shape(
-                    op,
-                    format_args!(
-                        "kernel_size {:?}, stride {:?} and dilation {:?} must be at least 1",
-                        self.kernel_size, self.stride, self.dilation
-                    ),
-                ));
-            }
-            let padded = size[axis].saturating_add(self.padding[axis][0]).saturating_add(self.padding[axis][1]);
-            let extent = dilation.saturating_mul(kernel - 1).saturating_add(1);
-            if extent > padded {
-                return Err(Error::shape(
-                    op,
-                    format_args!(
-                        "a window of {extent} (kernel_size {kernel}, dilation {dilation}) is larger than the padded image of \
-                     {padded} (size {}, padding {:?}); pad more or use a smaller window",
-                        size[axis], self.padding[axis]
-                    ),
-                ));
-            }
-            output[axis] = (padded - extent) / stride + 1;
-        }
-        Ok(output)
+        Ok([self.axis(0).output_size(op, size[0])?, self.axis(1).output_size(op, size[1])?])
     }
 
     /// The window with padding added behind an image of `size`, so that the number of positions is rounded up (PyTorch's
@@ -177,9 +160,7 @@ impl Window {
 
     /// Where tap `tap` of the window at output position `position` reads on `axis`, if inside an image of `size`.
     pub fn source(&self, axis: usize, position: usize, tap: usize, size: usize) -> Option<usize> {
-        (position * self.stride[axis] + tap * self.dilation[axis])
-            .checked_sub(self.padding[axis][0])
-            .filter(|&source| source < size)
+        self.axis(axis).source(position, tap, size)
     }
 
     /// The output position whose tap `tap` reads `source` on `axis`, if there is one among `positions`.
@@ -187,6 +168,134 @@ impl Window {
         let shifted = (source + self.padding[axis][0]).checked_sub(tap * self.dilation[axis])?;
         let position = shifted / self.stride[axis];
         (shifted % self.stride[axis] == 0 && position < positions).then_some(position)
+    }
+}
+
+/// A window that slides over the one spatial axis of `[N, L, C]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window1d {
+    /// Extent of the window.
+    pub kernel_size: usize,
+    /// Steps between two positions.
+    pub stride: usize,
+    /// Elements added `[before, after]`.
+    pub padding: [usize; 2],
+    /// Steps between two taps of the window.
+    pub dilation: usize,
+}
+
+impl Window1d {
+    /// A window of `kernel_size` with stride 1, no padding and no dilation.
+    pub fn new(kernel_size: usize) -> Self {
+        Window1d { kernel_size, stride: 1, padding: [0; 2], dilation: 1 }
+    }
+
+    /// Sets the stride.
+    #[must_use]
+    pub fn stride(mut self, stride: usize) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// Sets the padding of both sides.
+    #[must_use]
+    pub fn padding(mut self, padding: usize) -> Self {
+        self.padding = [padding; 2];
+        self
+    }
+
+    /// Sets the dilation.
+    #[must_use]
+    pub fn dilation(mut self, dilation: usize) -> Self {
+        self.dilation = dilation;
+        self
+    }
+
+    /// The same on an image of one row.
+    pub fn in_one_row(&self) -> Window {
+        Window {
+            kernel_size: [1, self.kernel_size],
+            stride: [1, self.stride],
+            padding: [[0; 2], self.padding],
+            dilation: [1, self.dilation],
+        }
+    }
+
+    /// From the first tap to behind the last: `dilation * (kernel_size - 1) + 1`.
+    fn extent(&self, op: &str) -> Result<usize> {
+        let Window1d { kernel_size, stride, dilation, .. } = *self;
+        if kernel_size == 0 || stride == 0 || dilation == 0 {
+            return Err(Error::shape(
+                op,
+                format_args!("kernel_size {kernel_size}, stride {stride} and dilation {dilation} must be at least 1"),
+            ));
+        }
+        Ok(dilation.saturating_mul(kernel_size - 1).saturating_add(1))
+    }
+
+    /// The extent of the output over `size`: `(size + before + after - dilation * (kernel_size - 1) - 1) / stride + 1`.
+    ///
+    /// # Errors
+    /// Names `op`: a zero stride, dilation or kernel, or a window larger than the padded input.
+    pub fn output_size(&self, op: &str, size: usize) -> Result<usize> {
+        let (extent, [before, after]) = (self.extent(op)?, self.padding);
+        let padded = size.saturating_add(before).saturating_add(after);
+        if extent > padded {
+            return Err(Error::shape(
+                op,
+                format_args!(
+                    "a window of {extent} (kernel_size {}, dilation {}) is larger than the padded image of {padded} \
+                     (size {size}, padding {:?}); pad more or use a smaller window",
+                    self.kernel_size, self.dilation, self.padding
+                ),
+            ));
+        }
+        Ok((padded - extent) / self.stride + 1)
+    }
+
+    /// The extent of the output of the transposed window over `size` positions:
+    /// `(size - 1) * stride + dilation * (kernel_size - 1) + 1 + output_padding - before - after`.
+    ///
+    /// Strides round down, so several sizes have as many positions; `output_padding` chooses among them.
+    ///
+    /// # Errors
+    /// Names `op`: a zero stride, dilation, kernel or size, an output padding not below stride or dilation, or padding that
+    /// leaves nothing.
+    pub fn transposed_size(&self, op: &str, size: usize, output_padding: usize) -> Result<usize> {
+        let (extent, [before, after]) = (self.extent(op)?, self.padding);
+        if output_padding >= self.stride.max(self.dilation) {
+            return Err(Error::shape(
+                op,
+                format_args!(
+                    "output_padding {output_padding} must be less than the stride {} or the dilation {}",
+                    self.stride, self.dilation
+                ),
+            ));
+        }
+        let reach = size.saturating_sub(1).saturating_mul(self.stride).saturating_add(extent);
+        let full = reach.saturating_add(output_padding);
+        match full.checked_sub(before.saturating_add(after)) {
+            Some(left) if left > 0 && size > 0 => Ok(left),
+            _ => Err(Error::shape(
+                op,
+                format_args!(
+                    "nothing is left of the result (size {size}, stride {}, window {extent}, output_padding \
+                     {output_padding}) without its padding {:?}; pad less",
+                    self.stride, self.padding
+                ),
+            )),
+        }
+    }
+
+    /// The taps that may read the element `source`, and with it every `stride`-th from there: evenly spaced.
+    pub fn taps_reading(&self, source: usize) -> impl Iterator<Item = usize> + use<> {
+        let Window1d { kernel_size, stride, padding, dilation } = *self;
+        (0..kernel_size).filter(move |tap| (source + padding[0]) % stride == tap * dilation % stride)
+    }
+
+    /// Where tap `tap` of the window at output position `position` reads, if inside an input of `size`.
+    pub fn source(&self, position: usize, tap: usize, size: usize) -> Option<usize> {
+        (position * self.stride + tap * self.dilation).checked_sub(self.padding[0]).filter(|&source| source < size)
     }
 }
 

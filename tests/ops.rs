@@ -16,7 +16,7 @@ use neuropil::ops::REGISTRY;
 use neuropil::{Device, Error};
 
 /// The families of each test function, of similar cost. Products cost most: their kernels are the longest.
-const CONVOLUTION: &[&str] = &["conv2d"];
+const CONVOLUTION: &[&str] = &["conv1d", "conv2d", "conv_transpose2d"];
 const PRODUCT: &[&str] = &["matmul"];
 const ELEMENTWISE: &[&str] = &["elementwise", "constant", "dropout", "movement"];
 const IMAGES: &[&str] = &["adaptive_max_pool", "border", "lp_pool", "pixel_shuffle", "resample"];

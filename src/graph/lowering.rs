@@ -82,7 +82,7 @@ pub enum Operand {
         pixel: usize,
     },
     /// The positions whose windows cover a pixel: row = pixel (n, h, w), column = tap (r, s, c), read from `[N, P, Q, C]`
-    /// (the gather of a convolution's input gradient).
+    /// (the gather of a convolution's input gradient). Only input 0.
     Covering {
         /// The window.
         window: Window,
@@ -119,7 +119,7 @@ pub struct Gemm {
     pub k: usize,
     /// Input 0 as (m, k).
     pub a: Operand,
-    /// Input 1 as (k, n); for [`Operand::Patches`] and [`Operand::Covering`] the position is k and the tap n.
+    /// Input 1 as (k, n); for [`Operand::Patches`] the position is k and the tap n.
     pub b: Operand,
     /// Output 0 as (m, n).
     pub output: Matrix,

@@ -15,10 +15,10 @@ mod pool;
 use std::sync::Arc;
 
 pub use activation::Activation;
-pub use conv::Conv2d;
 pub use images::{
     CircularPad2d, PixelShuffle, PixelUnshuffle, ReflectionPad2d, ReplicationPad2d, Upsample, UpsampleSize,
 };
+pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d};
 pub use linear::Linear;
 pub use norm::{BatchNorm, Dropout};
 pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, Flatten, GlobalAvgPool2d, LpPool2d, MaxPool2d};

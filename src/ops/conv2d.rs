@@ -87,15 +87,15 @@ impl Extents {
     }
 }
 
-/// Checks that both inputs are floats of one type with four axes, and gives their extents.
-fn four_axes(op: &str, inputs: &[TensorType], what: [&str; 2]) -> Result<[[usize; 4]; 2]> {
+/// Checks that both inputs are floats of one type with as many axes as asked for, and gives their extents.
+pub(super) fn axes<const N: usize>(op: &str, inputs: &[TensorType], what: [&str; 2]) -> Result<[[usize; N]; 2]> {
     expect_inputs(op, inputs, 2)?;
     let (a, b) = (&inputs[0], &inputs[1]);
     if !a.dtype.is_float() || a.dtype != b.dtype {
         return Err(Error::dtype(op, format_args!("takes floats of one type, got {a} and {b}; cast first")));
     }
     let extents = |ty: &TensorType, what: &str| {
-        <[usize; 4]>::try_from(ty.shape.as_slice())
+        <[usize; N]>::try_from(ty.shape.as_slice())
             .map_err(|_| Error::shape(op, format_args!("{what}, got {:?}", ty.shape)))
     };
     Ok([extents(a, what[0])?, extents(b, what[1])?])
@@ -105,19 +105,17 @@ const IMAGE: &str = "the image must be [N, H, W, Cin]";
 const WEIGHT: &str = "the weight must be [Cout, Kh, Kw, Cin / groups]";
 const RESULT: &str = "the gradient must be [N, P, Q, Cout]";
 
-fn check_groups(op: &str, groups: usize, inputs: usize, outputs: usize) -> Result<()> {
+pub(super) fn check_groups(op: &str, groups: usize, inputs: usize, outputs: usize) -> Result<()> {
     if groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups) {
         return Ok(());
     }
     Err(Error::shape(
         op,
-        format_args!("{groups} groups must divide the {inputs} channels of the image and the {outputs} of the result"),
+        format_args!("{groups} groups must divide the {inputs} channels of the input and the {outputs} of the result"),
     ))
 }
 
-/// `outputs` are all channels of the result, `inputs` those of the image that belong to one group.
-fn check_weight(op: &str, window: &Window, outputs: usize, inputs: usize, weight: [usize; 4]) -> Result<()> {
-    let wanted = [outputs, window.kernel_size[0], window.kernel_size[1], inputs];
+pub(super) fn check_weight(op: &str, weight: &[usize], wanted: &[usize]) -> Result<()> {
     if weight == wanted {
         return Ok(());
     }
@@ -206,9 +204,10 @@ impl Op for Conv2d {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let [[batch, height, width, channels], weight] = four_axes("conv2d", inputs, [IMAGE, WEIGHT])?;
+        let [[batch, height, width, channels], weight] = axes("conv2d", inputs, [IMAGE, WEIGHT])?;
         check_groups("conv2d", self.groups, channels, weight[0])?;
-        check_weight("conv2d", &self.window, weight[0], channels / self.groups, weight)?;
+        let [kernel_height, kernel_width] = self.window.kernel_size;
+        check_weight("conv2d", &weight, &[weight[0], kernel_height, kernel_width, channels / self.groups])?;
         let [rows, columns] = self.window.output_size("conv2d", [height, width])?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, rows, columns, weight[0]])])
     }
@@ -287,10 +286,10 @@ impl Op for Conv2dGradInput {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let [[batch, rows, columns, channels], weight] = four_axes(self.name(), inputs, [RESULT, WEIGHT])?;
-        let [height, width] = self.image;
+        let [[batch, rows, columns, channels], weight] = axes(self.name(), inputs, [RESULT, WEIGHT])?;
+        let ([height, width], [kernel_height, kernel_width]) = (self.image, self.window.kernel_size);
         check_groups(self.name(), self.groups, weight[3].saturating_mul(self.groups), channels)?;
-        check_weight(self.name(), &self.window, channels, weight[3], weight)?;
+        check_weight(self.name(), &weight, &[channels, kernel_height, kernel_width, weight[3]])?;
         check_positions(self.name(), &self.window, self.image, [rows, columns])?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, height, width, weight[3] * self.groups])])
     }
@@ -370,7 +369,7 @@ impl Op for Conv2dGradWeight {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let [[batch, rows, columns, outputs], [images, height, width, channels]] =
-            four_axes(self.name(), inputs, [RESULT, IMAGE])?;
+            axes(self.name(), inputs, [RESULT, IMAGE])?;
         check_groups(self.name(), self.groups, channels, outputs)?;
         if batch != images {
             return Err(Error::shape(self.name(), format_args!("{batch} gradients for {images} images")));
@@ -573,7 +572,7 @@ pub fn samples() -> Vec<Sample> {
             "groups",
             forward(3),
             data([image, &[6, 3, 3, 1]]),
-            "3 groups must divide the 4 channels of the image and the 6 of the result",
+            "3 groups must divide the 4 channels of the input and the 6 of the result",
         ),
         error("no groups", forward(0), data([image, &[8, 3, 3, 4]]), "0 groups must divide"),
         error(
@@ -618,7 +617,7 @@ pub fn samples() -> Vec<Sample> {
             "groups",
             Conv2dGradWeight { window: window(3, 3), groups: 4 },
             data([&[2, 3, 3, 6], image]),
-            "4 groups must divide the 4 channels of the image and the 6 of the result",
+            "4 groups must divide the 4 channels of the input and the 6 of the result",
         ),
     ]);
     samples

@@ -9,7 +9,9 @@ pub mod adaptive_max_pool;
 pub mod batch_norm;
 pub mod border;
 pub mod constant;
+pub mod conv1d;
 pub mod conv2d;
+pub mod conv_transpose2d;
 pub mod cross_entropy;
 pub mod custom;
 pub mod dropout;
@@ -41,7 +43,9 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "batch_norm", samples: batch_norm::samples },
     Family { name: "border", samples: border::samples },
     Family { name: "constant", samples: constant::samples },
+    Family { name: "conv1d", samples: conv1d::samples },
     Family { name: "conv2d", samples: conv2d::samples },
+    Family { name: "conv_transpose2d", samples: conv_transpose2d::samples },
     Family { name: "cross_entropy", samples: cross_entropy::samples },
     Family { name: "dropout", samples: dropout::samples },
     Family { name: "elementwise", samples: elementwise::samples },

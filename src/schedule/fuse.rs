@@ -12,7 +12,8 @@ use super::{Arena, Capabilities, Origin, Place, Schedule, Slot, SlotId, Step, Wo
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
-    Access, Expression, Gemm, Graph, Leaf, Lowering, Node, NodeId, NodeKind, Reduce, TensorType, Term, TermId, Value,
+    Access, Expression, Gemm, Graph, Leaf, Lowering, Node, NodeId, NodeKind, Operand, Reduce, TensorType, Term, TermId,
+    Value,
 };
 use crate::shape::element_count;
 
@@ -133,6 +134,10 @@ impl Fuser<'_> {
                 }
             }
             Lowering::Reduce(reduce) => self.reduce(id, node, reduce, label)?,
+            Lowering::Gemm(Gemm { b: Operand::Covering { .. }, .. }) => {
+                let what = format!("{label}: input 1 of a product cannot be positions that cover a pixel");
+                return Err(Error::new(ErrorKind::Graph, what));
+            }
             Lowering::Gemm(gemm) => {
                 let reads = vec![self.store(node.inputs[0])?, self.store(node.inputs[1])?];
                 let slot = self.new_slot(node.types[0].clone(), Origin::Step);

@@ -7,6 +7,7 @@
 //! tensors alone.
 
 mod images;
+mod convolutions;
 mod methods;
 mod operators;
 mod scope;

@@ -1,6 +1,6 @@
-//! Convolutions of one channel a group, where a matrix product would have a single column: direct loops over channels.
+//! Convolutions of one or a few channels a group, where a matrix product would have as few columns: direct loops.
 //!
-//! Forward and the gradient of the input are one loop: each row of the result, over all channels, sums the taps inside
+//! Forward and the gradient of the input are one loop: each row of the result, over all groups, sums the taps inside
 //! times their weights. The gradient of the weights sums rows of the gradient times the taps they saw, in pieces of fixed
 //! size that are added in order.
 
@@ -15,101 +15,162 @@ use crate::graph::{Gemm, Matrix};
 
 /// Multiplications of one task.
 const GRAIN: usize = 1 << 17;
+/// Multiplications of a tap of one group from which on a matrix product is faster.
+const WIDE: usize = 17;
 
-/// Which of the two loops.
+/// Such a convolution.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Depthwise {
+    kind: Kind,
+    /// Channels of one group on the gathered side.
+    channels: usize,
+    /// Channels of one group on the other side.
+    outputs: usize,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Depthwise {
-    /// A gathered, B weights, one column.
+enum Kind {
+    /// A gathered, B weights; columns are outputs.
     Rows,
-    /// A the gradient with one row, B gathered.
+    /// A the gradient with a row an output, B gathered.
     Weights,
 }
 
 impl Depthwise {
     /// Whether `gemm` is such a convolution.
     pub fn new(gemm: &Gemm, a: &Side, b: &Side) -> Option<Self> {
-        let Matrix { row, group, .. } = gemm.output;
-        if gemm.groups < 2 {
-            return None;
-        }
-        match (a, b) {
+        let Matrix { row, column, group } = gemm.output;
+        let (kind, channels, outputs) = match (a, b) {
             (Side::Gathered(gathered), Side::Matrix(_) | Side::Filters { .. })
-                if gathered.channels == 1 && gemm.n == 1 && group == 1 && (gemm.m == 1 || row == gemm.groups) =>
+                if (gemm.n == 1 || column == 1)
+                    && group == gemm.n
+                    && (gemm.m == 1 || row == gemm.groups * gemm.n)
+                    && gemm.k == gathered.taps() * gathered.channels =>
             {
-                Some(Depthwise::Rows)
+                (Kind::Rows, gathered.channels, gemm.n)
             }
-            (Side::Matrix(Matrix { group: 1, .. }), Side::Gathered(gathered))
-                if gathered.channels == 1 && gemm.m == 1 && gemm.n == gathered.taps() =>
+            (Side::Matrix(gradient), Side::Gathered(gathered))
+                if gradient.group == gemm.m
+                    && (gemm.m == 1 || gradient.row == 1)
+                    && gemm.n == gathered.taps() * gathered.channels =>
             {
-                Some(Depthwise::Weights)
+                (Kind::Weights, gathered.channels, gemm.m)
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        (gemm.groups > 1 && channels * outputs < WIDE).then_some(Depthwise { kind, channels, outputs })
     }
 
     /// Whether rows of the result can be computed by themselves.
-    pub fn by_rows(self) -> bool {
-        self == Depthwise::Rows
+    pub fn by_rows(&self) -> bool {
+        self.kind == Kind::Rows
     }
 
     /// The result as it is stored.
-    pub fn whole(self, plan: &Plan, a: &[f32], b: &[f32], output: Matrix, out: &mut [f32]) {
-        match self {
-            Depthwise::Rows => {
-                let width = plan.groups;
+    pub fn whole(&self, plan: &Plan, a: &[f32], b: &[f32], output: Matrix, out: &mut [f32]) {
+        match self.kind {
+            Kind::Rows => {
+                let width = plan.groups * self.outputs;
                 let height = (GRAIN / (width * plan.k.max(1))).max(1);
                 out.par_chunks_mut(height * width).enumerate().for_each(|(task, out)| {
                     let first = task * height;
                     self.rows(plan, a, b, first..first + out.len() / width, out);
                 });
             }
-            Depthwise::Weights => weights(plan, a, b, output, out),
+            Kind::Weights => self.weights(plan, a, b, output, out),
         }
     }
 
-    /// Some rows of the result, over all channels.
-    pub fn rows(self, plan: &Plan, a: &[f32], b: &[f32], rows: Range<usize>, out: &mut [f32]) {
-        let (width, taps) = (plan.groups, plan.k);
+    /// Some rows of the result, over all groups.
+    pub fn rows(&self, plan: &Plan, a: &[f32], b: &[f32], rows: Range<usize>, out: &mut [f32]) {
         out.fill(0.0);
         let Side::Gathered(gathered) = &plan.a else { return };
-        // The weights with channels last, as the image has them.
-        let mut scratch = Scratch::take((width + 1) * taps);
-        let (filter, weights) = scratch.floats().split_at_mut(taps);
-        for group in 0..width {
-            plan.b.pack(b, group, 0..taps, 0..1, filter);
-            filter.iter().enumerate().for_each(|(tap, &weight)| weights[tap * width + group] = weight);
+        // The weights tap by tap, with groups as the image has them.
+        let (inputs, width, size) =
+            (plan.groups * self.channels, plan.groups * self.outputs, self.channels * self.outputs);
+        let mut scratch = Scratch::take((plan.groups + 1) * plan.k * self.outputs);
+        let (filter, weights) = scratch.floats().split_at_mut(plan.k * self.outputs);
+        for group in 0..plan.groups {
+            plan.b.pack(b, group, 0..plan.k, 0..self.outputs, filter);
+            for (tap, filter) in filter.chunks_exact(size).enumerate() {
+                weights[(tap * plan.groups + group) * size..][..size].copy_from_slice(filter);
+            }
         }
         let first = rows.start;
         gathered.taps_of(rows, |row, tap, element| {
             let out = &mut out[(row - first) * width..][..width];
-            let (weights, image) = (&weights[tap * width..][..width], &a[element..][..width]);
-            for ((out, &weight), &x) in out.iter_mut().zip(weights).zip(image) {
-                *out += weight * x;
-            }
+            let weights = &weights[tap * plan.groups * size..][..plan.groups * size];
+            self.multiply(&a[element..][..inputs], weights, out);
         });
+    }
+
+    fn weights(&self, plan: &Plan, a: &[f32], b: &[f32], output: Matrix, out: &mut [f32]) {
+        let (Side::Matrix(gradient), Side::Gathered(gathered)) = (&plan.a, &plan.b) else { return };
+        let (inputs, width, size) =
+            (plan.groups * self.channels, plan.groups * self.outputs, self.channels * self.outputs);
+        let (all, of_tap, positions) = (plan.groups * size * gathered.taps(), plan.groups * size, plan.k);
+        let height = (positions / 64).max(GRAIN / all.max(1)).max(1);
+        let pieces = positions.div_ceil(height).max(1);
+        let mut scratch = Scratch::take((pieces + 1) * all);
+        let (sums, partial) = scratch.floats().split_at_mut(all);
+        partial.par_chunks_mut(all).enumerate().for_each(|(piece, sums)| {
+            sums.fill(0.0);
+            gathered.taps_of(piece * height..((piece + 1) * height).min(positions), |row, tap, element| {
+                let gradient = &a[row * gradient.column..][..width];
+                self.products(&b[element..][..inputs], gradient, &mut sums[tap * of_tap..][..of_tap]);
+            });
+        });
+        add_in_order(partial, sums);
+        // From [tap, group, channel, output].
+        for (i, &sum) in sums.iter().enumerate() {
+            let (o, c) = (i % self.outputs, i / self.outputs % self.channels);
+            let (group, tap) = (i / size % plan.groups, i / of_tap);
+            out[group * output.group + o * output.row + (tap * self.channels + c) * output.column] = sum;
+        }
+    }
+
+    /// `out[g, o] += Σ_c x[g, c] · weights[g, c, o]`.
+    fn multiply(&self, x: &[f32], weights: &[f32], out: &mut [f32]) {
+        // Loops of known lengths are worth a copy of the function each.
+        match (self.channels, self.outputs) {
+            (1, 1) => multiply(x, weights, out, 1, 1),
+            (1, 2) => multiply(x, weights, out, 1, 2),
+            (2, 1) => multiply(x, weights, out, 2, 1),
+            (2, 2) => multiply(x, weights, out, 2, 2),
+            (4, 4) => multiply(x, weights, out, 4, 4),
+            (channels, outputs) => multiply(x, weights, out, channels, outputs),
+        }
+    }
+
+    /// `sums[g, c, o] += x[g, c] · gradient[g, o]`.
+    fn products(&self, x: &[f32], gradient: &[f32], sums: &mut [f32]) {
+        match (self.channels, self.outputs) {
+            (1, 1) => products(x, gradient, sums, 1, 1),
+            (1, 2) => products(x, gradient, sums, 1, 2),
+            (2, 1) => products(x, gradient, sums, 2, 1),
+            (2, 2) => products(x, gradient, sums, 2, 2),
+            (4, 4) => products(x, gradient, sums, 4, 4),
+            (channels, outputs) => products(x, gradient, sums, channels, outputs),
+        }
     }
 }
 
-fn weights(plan: &Plan, a: &[f32], b: &[f32], output: Matrix, out: &mut [f32]) {
-    let (Side::Matrix(gradient), Side::Gathered(gathered)) = (&plan.a, &plan.b) else { return };
-    let (width, taps, positions) = (plan.groups, plan.n, plan.k);
-    let size = width * taps;
-    let height = (positions / 64).max(GRAIN / size.max(1)).max(1);
-    let pieces = positions.div_ceil(height).max(1);
-    let mut scratch = Scratch::take((pieces + 1) * size);
-    let (sums, partial) = scratch.floats().split_at_mut(size);
-    partial.par_chunks_mut(size).enumerate().for_each(|(piece, sums)| {
-        sums.fill(0.0);
-        gathered.taps_of(piece * height..((piece + 1) * height).min(positions), |row, tap, element| {
-            let sums = &mut sums[tap * width..][..width];
-            let (gradient, image) = (&a[row * gradient.column..][..width], &b[element..][..width]);
-            for ((sum, &g), &x) in sums.iter_mut().zip(gradient).zip(image) {
-                *sum += g * x;
-            }
-        });
-    });
-    add_in_order(partial, sums);
-    for (i, &sum) in sums.iter().enumerate() {
-        out[(i % width) * output.group + (i / width) * output.column] = sum;
+#[inline(always)]
+fn multiply(x: &[f32], weights: &[f32], out: &mut [f32], channels: usize, outputs: usize) {
+    let groups = x.chunks_exact(channels).zip(weights.chunks_exact(channels * outputs));
+    for ((x, weights), out) in groups.zip(out.chunks_exact_mut(outputs)) {
+        for (&x, weights) in x.iter().zip(weights.chunks_exact(outputs)) {
+            out.iter_mut().zip(weights).for_each(|(out, &weight)| *out += x * weight);
+        }
+    }
+}
+
+#[inline(always)]
+fn products(x: &[f32], gradient: &[f32], sums: &mut [f32], channels: usize, outputs: usize) {
+    let groups = x.chunks_exact(channels).zip(gradient.chunks_exact(outputs));
+    for ((x, gradient), sums) in groups.zip(sums.chunks_exact_mut(channels * outputs)) {
+        for (&x, sums) in x.iter().zip(sums.chunks_exact_mut(outputs)) {
+            sums.iter_mut().zip(gradient).for_each(|(sum, &g)| *sum += x * g);
+        }
     }
 }

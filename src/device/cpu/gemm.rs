@@ -4,7 +4,7 @@
 //! into scratch of the thread (im2col of some rows, never of all). Where the result is small and the sums are long, as in
 //! the gradient of convolution weights, the sums are cut into pieces whose partial results are added in order. An epilogue
 //! runs on each block of rows while it is in the cache, if rows are dense in memory, and else on the whole result.
-//! Convolutions of one channel a group go to [`super::depthwise`].
+//! Convolutions of narrow groups go to [`super::depthwise`], strided gradients of images to [`super::phased`].
 
 use std::ops::Range;
 
@@ -16,6 +16,7 @@ use super::depthwise::Depthwise;
 use super::elementwise::{self, Piece, split};
 use super::memory::{Scratch, Slices, Source};
 use super::operand::Side;
+use super::phased::Phased;
 use super::program::OperandInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Expression, Gemm, Matrix};
@@ -43,6 +44,7 @@ pub(super) struct Plan {
     /// Length of the pieces of the sums.
     piece: usize,
     depthwise: Option<Depthwise>,
+    phased: Option<Phased>,
     epilogue: Option<elementwise::Plan>,
     parallel: bool,
 }
@@ -90,9 +92,16 @@ impl Plan {
             None => return fail(format!("a product of {len} elements for slots of {results:?}")),
         };
         let depthwise = Depthwise::new(gemm, &a, &b);
-        let tile = tile(&a, &b, [m, n, k]);
+        let phased = if depthwise.is_some() { None } else { Phased::new(gemm) };
+        let mut tile = tile(&a, &b, [m, n, k]);
+        if let Some(phased) = &phased {
+            tile.m = phased.rows(tile.m);
+            let wanted = TILES.div_ceil(m.div_ceil(tile.m).max(1));
+            tile.n = n.div_ceil(wanted).next_multiple_of(16).clamp(64, n.max(64));
+        }
         let tiles = groups * m.div_ceil(tile.m) * n.div_ceil(tile.n);
-        let pieces = if depthwise.is_some() { 1 } else { (2 * TILES / tiles.max(1)).min(k / 512).max(1) };
+        let pieces =
+            if depthwise.is_some() || phased.is_some() { 1 } else { (2 * TILES / tiles.max(1)).min(k / 512).max(1) };
         let piece = k.div_ceil(pieces).next_multiple_of(tile.k.clamp(1, 128)).max(1);
         let parallel = groups * m * n * k > SMALL;
         // From the smallest stride on, each step goes past all that came before.
@@ -105,7 +114,7 @@ impl Plan {
             }
             reach += (extent - 1) * stride;
         }
-        Ok(Plan { groups, m, n, k, a, b, output, len, tile, piece, depthwise, epilogue, parallel })
+        Ok(Plan { groups, m, n, k, a, b, output, len, tile, piece, depthwise, phased, epilogue, parallel })
     }
 
     /// Runs the step.
@@ -113,7 +122,12 @@ impl Plan {
         if self.len == 0 {
             return;
         }
-        let (a, b) = (slices.floats(0), slices.floats(1));
+        let (a, mut b) = (slices.floats(0), slices.floats(1));
+        let mut filters = Scratch::take(self.phased.as_ref().map_or(0, |phased| phased.filter_len(self.groups)));
+        if let Some(phased) = &self.phased {
+            phased.pack_filters(b, filters.floats());
+            b = filters.floats();
+        }
         let Slices { reads, mut writes } = slices;
         let Some(epilogue) = &self.epilogue else {
             if let Some(write) = writes.first_mut() {
@@ -122,7 +136,7 @@ impl Plan {
             return;
         };
         let mut sources = reads[1..].to_vec();
-        let by_rows = self.k <= self.piece && self.depthwise.is_none_or(Depthwise::by_rows);
+        let by_rows = self.k <= self.piece && self.depthwise.as_ref().is_none_or(Depthwise::by_rows);
         match self.rows().filter(|_| by_rows) {
             None => {
                 let mut product = Scratch::take(self.len);
@@ -229,6 +243,9 @@ impl Plan {
     fn tile(&self, a: &[f32], b: &[f32], origin: [usize; 3], k: Range<usize>, mut out: ArrayViewMut2<'_, f32>) {
         if k.is_empty() {
             return out.fill(0.0);
+        }
+        if let Some(phased) = &self.phased {
+            return phased.tile(a, b, origin, out);
         }
         let [group, row, column] = origin;
         let (m, n) = out.dim();

@@ -14,6 +14,7 @@ mod gemm;
 mod load;
 mod memory;
 mod operand;
+mod phased;
 mod program;
 mod reduce;
 #[cfg(test)]

@@ -23,8 +23,8 @@ pub(super) enum Side {
     Matrix(Matrix),
     /// Rows gathered from an image.
     Gathered(Gathered),
-    /// Row = tap (r, s, output of the group), column = channel, of filters `[outputs, taps, channels]`.
-    Filters { taps: usize, outputs: usize, channels: usize },
+    /// Row = (one of the `chosen` taps, output of the group), column = channel, of filters `[outputs, taps, channels]`.
+    Filters { chosen: Vec<usize>, taps: usize, outputs: usize, channels: usize },
 }
 
 /// Row = place (n, i, j), column = tap (r, s, c): element `n·image + down[i][r] + across[j][s] + group·channels + c`.
@@ -73,28 +73,24 @@ impl Side {
                 })
             }
             Operand::Covering { window, image, positions, channels, pixel } => {
-                let table = |axis, step: usize| {
-                    table(image[axis], window.kernel_size[axis], step, |place, tap| {
-                        window.position(axis, place, tap, positions[axis])
-                    })
-                };
-                Side::Gathered(Gathered {
-                    places: *image,
-                    kernel: window.kernel_size,
-                    channels: *channels,
-                    pixel: *pixel,
-                    image: positions[0] * positions[1] * pixel,
-                    down: table(0, positions[1] * pixel),
-                    across: table(1, *pixel),
-                })
+                let (places, taps) = (image.map(|n| (0..n).collect()), window.kernel_size.map(|n| (0..n).collect()));
+                Side::Gathered(Gathered::covering(window, *positions, [&places, &taps], *channels, *pixel))
             }
             Operand::Filters { taps: 1, outputs, channels } => {
                 Side::Matrix(Matrix { row: *channels, column: 1, group: outputs * channels })
             }
             Operand::Filters { taps, outputs, channels } => {
-                Side::Filters { taps: *taps, outputs: *outputs, channels: *channels }
+                Side::Filters { chosen: (0..*taps).collect(), taps: *taps, outputs: *outputs, channels: *channels }
             }
         }
+    }
+
+    /// The filters at some taps down and across; `None` if `operand` is something else.
+    pub fn filters(operand: &Operand, window: &Window, [down, across]: &[Vec<usize>; 2]) -> Option<Self> {
+        let Operand::Filters { taps, outputs, channels } = *operand else { return None };
+        let width = window.kernel_size[1];
+        let chosen = down.iter().flat_map(|r| across.iter().map(move |s| r * width + s)).collect();
+        Some(Side::Filters { chosen, taps, outputs, channels })
     }
 
     /// Checks that a tensor of `len` elements holds `groups` matrices of `rows` and `columns`.
@@ -107,7 +103,9 @@ impl Side {
         }
         let needed = match self {
             Side::Matrix(m) => 1 + (groups - 1) * m.group + (rows - 1) * m.row + (columns - 1) * m.column,
-            Side::Filters { taps, outputs, channels } if rows <= taps * outputs && columns <= *channels => {
+            Side::Filters { chosen, taps, outputs, channels }
+                if rows <= chosen.len() * outputs && columns <= *channels =>
+            {
                 groups * outputs * taps * channels
             }
             Side::Gathered(g) if columns <= g.taps() * g.channels && groups * g.channels <= g.pixel => {
@@ -158,9 +156,9 @@ impl Side {
         }
         match self {
             Side::Gathered(gathered) => gathered.pack(words, group, rows.start, columns, out),
-            Side::Filters { taps, outputs, channels } => {
+            Side::Filters { chosen, taps, outputs, channels } => {
                 for (row, out) in rows.zip(out.chunks_exact_mut(columns.len())) {
-                    let filter = (group * outputs + row % outputs) * taps + row / outputs;
+                    let filter = (group * outputs + row % outputs) * taps + chosen[row / outputs];
                     out.copy_from_slice(&words[filter * channels + columns.start..][..columns.len()]);
                 }
             }
@@ -181,6 +179,30 @@ fn table(places: usize, taps: usize, step: usize, lies: impl Fn(usize, usize) ->
 }
 
 impl Gathered {
+    /// The positions whose windows cover some pixels, down and across, by some taps.
+    pub fn covering(
+        window: &Window,
+        positions: [usize; 2],
+        [pixels, taps]: [&[Vec<usize>; 2]; 2],
+        channels: usize,
+        pixel: usize,
+    ) -> Self {
+        let table = |axis: usize, step: usize| {
+            table(pixels[axis].len(), taps[axis].len(), step, |place, tap| {
+                window.position(axis, pixels[axis][place], taps[axis][tap], positions[axis])
+            })
+        };
+        Gathered {
+            places: pixels.each_ref().map(Vec::len),
+            kernel: taps.each_ref().map(Vec::len),
+            channels,
+            pixel,
+            image: positions[0] * positions[1] * pixel,
+            down: table(0, positions[1] * pixel),
+            across: table(1, pixel),
+        }
+    }
+
     /// The number of taps.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
@@ -219,7 +241,8 @@ impl Gathered {
         }
     }
 
-    fn pack(&self, words: &[f32], group: usize, first: usize, columns: Range<usize>, out: &mut [f32]) {
+    /// Copies columns of the rows from `first` of the matrix of `group`, row by row.
+    pub fn pack(&self, words: &[f32], group: usize, first: usize, columns: Range<usize>, out: &mut [f32]) {
         let ([height, width], channels) = (self.kernel, self.channels);
         // The tap and channel of the first column are the same in every row.
         let (tap, channel) = (columns.start / channels, columns.start % channels);

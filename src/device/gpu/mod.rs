@@ -8,6 +8,7 @@
 mod execute;
 mod gemm;
 mod lower;
+mod operand;
 mod reduce;
 mod source;
 

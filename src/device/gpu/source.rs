@@ -24,6 +24,7 @@ library! {
     ELEMENTWISE = "elementwise.wgsl",
     REDUCE = "reduce.wgsl",
     MATMUL = "matmul.wgsl",
+    CONV2D = "conv2d.wgsl",
     MATH = "lib/math.wgsl",
     INDEX = "lib/index.wgsl",
     PHILOX = "lib/philox.wgsl",
