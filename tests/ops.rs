@@ -20,10 +20,11 @@ const CONVOLUTION: &[&str] = &["conv2d"];
 const PRODUCT: &[&str] = &["matmul"];
 const ELEMENTWISE: &[&str] = &["elementwise", "constant", "dropout", "movement"];
 const OTHERS: &[&str] = &["batch_norm", "cross_entropy", "pool", "reduce", "softmax"];
+const COMPOSED: &[&str] = &["attention", "einsum", "glu", "norm", "statistics"];
 
 #[test]
 fn every_family_is_tested_once() {
-    let mut dealt: Vec<&str> = [CONVOLUTION, PRODUCT, ELEMENTWISE, OTHERS].concat();
+    let mut dealt: Vec<&str> = [CONVOLUTION, PRODUCT, ELEMENTWISE, OTHERS, COMPOSED].concat();
     dealt.sort_unstable();
     let mut families: Vec<&str> = REGISTRY.iter().map(|family| family.name).collect();
     families.sort_unstable();
@@ -33,7 +34,7 @@ fn every_family_is_tested_once() {
 #[test]
 fn all_families_on_the_cpu() {
     let device = Device::cpu_with(common::GUARDED);
-    for families in [CONVOLUTION, PRODUCT, ELEMENTWISE, OTHERS] {
+    for families in [CONVOLUTION, PRODUCT, ELEMENTWISE, OTHERS, COMPOSED] {
         check(&device, families, 1);
     }
 }
@@ -56,6 +57,11 @@ fn elementwise_on_the_gpu() {
 #[test]
 fn other_families_on_the_gpu() {
     check_on_gpu(OTHERS);
+}
+
+#[test]
+fn composed_families_on_the_gpu() {
+    check_on_gpu(COMPOSED);
 }
 
 /// Shaders run unchecked elsewhere; with the checks that browsers compile in they must give the same.

@@ -5,19 +5,25 @@
 //! are PyTorch's defaults. Written with [`crate::tensor`] alone, as a user's own layers are.
 
 mod activation;
+mod attention;
 mod conv;
 mod linear;
 pub mod models;
 mod norm;
 mod pool;
+mod prelu;
+mod sample_norm;
 
 use std::sync::Arc;
 
 pub use activation::Activation;
+pub use attention::MultiHeadAttention;
 pub use conv::Conv2d;
 pub use linear::Linear;
 pub use norm::{BatchNorm, Dropout};
 pub use pool::{AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d};
+pub use prelu::Prelu;
+pub use sample_norm::{GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 
 use crate::tensor::{Scope, Tensor};
 

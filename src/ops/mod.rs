@@ -5,18 +5,23 @@
 //! documentation. Before: [`crate::graph`] defines what an operation is. After: [`crate::autodiff`] calls the gradient
 //! rules, [`crate::schedule`] reads the lowerings; neither knows an operation by name.
 
+pub mod attention;
 pub mod batch_norm;
 pub mod constant;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod einsum;
 pub mod elementwise;
+pub mod glu;
 pub mod matmul;
 pub mod movement;
 pub mod mse;
+pub mod norm;
 pub mod pool;
 pub mod reduce;
 pub mod softmax;
+pub mod statistics;
 
 use crate::graph::Sample;
 
@@ -30,15 +35,20 @@ pub struct Family {
 
 /// Every family of operations.
 pub static REGISTRY: &[Family] = &[
+    Family { name: "attention", samples: attention::samples },
     Family { name: "batch_norm", samples: batch_norm::samples },
     Family { name: "constant", samples: constant::samples },
     Family { name: "conv2d", samples: conv2d::samples },
     Family { name: "cross_entropy", samples: cross_entropy::samples },
     Family { name: "dropout", samples: dropout::samples },
+    Family { name: "einsum", samples: einsum::samples },
     Family { name: "elementwise", samples: elementwise::samples },
+    Family { name: "glu", samples: glu::samples },
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },
+    Family { name: "norm", samples: norm::samples },
     Family { name: "pool", samples: pool::samples },
     Family { name: "reduce", samples: reduce::samples },
     Family { name: "softmax", samples: softmax::samples },
+    Family { name: "statistics", samples: statistics::samples },
 ];

@@ -6,8 +6,12 @@
 //! Before: [`crate::ops`] emits the nodes. After: [`crate::program`] traces and compiles; [`crate::nn`] is written with
 //! tensors alone.
 
+mod attention;
+mod functions;
 mod methods;
+mod norms;
 mod operators;
+mod reductions;
 mod scope;
 
 use std::panic::Location;
@@ -18,6 +22,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Leaf, TensorType, Value};
 
+pub use reductions::KeepDims;
 pub use scope::{Init, Scope, Spec};
 
 /// A computation under construction. Clones are the same trace.
