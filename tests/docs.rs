@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use neuropil::check::{catalog, pytorch};
-use neuropil::graph::{Expect, TensorType};
+use neuropil::graph::TensorType;
 use neuropil::ops::REGISTRY;
 
 #[test]

@@ -20,11 +20,14 @@ const CONVOLUTION: &[&str] = &["conv1d", "conv2d", "conv_transpose2d"];
 const PRODUCT: &[&str] = &["matmul"];
 const ELEMENTWISE: &[&str] = &["elementwise", "constant", "dropout", "movement"];
 const IMAGES: &[&str] = &["adaptive_max_pool", "border", "lp_pool", "pixel_shuffle", "resample"];
+const COMPOSED: &[&str] = &["attention", "einsum", "glu", "norm", "statistics"];
 const OTHERS: &[&str] = &["batch_norm", "cross_entropy", "pool", "recompute", "reduce", "softmax"];
+/// All of them.
+const DEALT: [&[&str]; 6] = [CONVOLUTION, PRODUCT, ELEMENTWISE, IMAGES, COMPOSED, OTHERS];
 
 #[test]
 fn every_family_is_tested_once() {
-    let mut dealt: Vec<&str> = [CONVOLUTION, PRODUCT, ELEMENTWISE, IMAGES, OTHERS].concat();
+    let mut dealt: Vec<&str> = DEALT.concat();
     dealt.sort_unstable();
     let mut families: Vec<&str> = REGISTRY.iter().map(|family| family.name).collect();
     families.sort_unstable();
@@ -34,7 +37,7 @@ fn every_family_is_tested_once() {
 #[test]
 fn all_families_on_the_cpu() {
     let device = Device::cpu_with(common::GUARDED);
-    for families in [CONVOLUTION, PRODUCT, ELEMENTWISE, IMAGES, OTHERS] {
+    for families in DEALT {
         check(&device, families, 1);
     }
 }
@@ -62,6 +65,11 @@ fn images_on_the_gpu() {
 #[test]
 fn other_families_on_the_gpu() {
     check_on_gpu(OTHERS);
+}
+
+#[test]
+fn composed_families_on_the_gpu() {
+    check_on_gpu(COMPOSED);
 }
 
 /// Shaders run unchecked elsewhere; with the checks that browsers compile in they must give the same.

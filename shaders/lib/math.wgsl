@@ -24,7 +24,7 @@ fn expm1(x: f32) -> f32 {
     return exponential(x) - 1.0;
 }
 
-// log(1 + x) for x >= 0: a series near 0, where 1 + x would round.
+// log(1 + x): a series near 0, where 1 + x would round.
 fn log1p(x: f32) -> f32 {
     if (abs(x) < 0.05) {
         return x * (1.0 - x * (0.5 - x * (0.33333334 - x * (0.25 - x * (0.2 - x * 0.16666667)))));
@@ -60,4 +60,30 @@ fn error_function(x: f32) -> f32 {
         return x * (1.1283792 - s * (0.37612638 - s * (0.11283791 - s * (0.026866170 - s * (0.0052239776 - s * 0.00085483272)))));
     }
     return 1.0 - error_function_complement(x);
+}
+
+// x^exponent; the built-in is undefined for negative bases.
+fn power_of(x: f32, exponent: f32) -> f32 {
+    if (exponent == 0.0) { return 1.0; }
+    if (is_nan(x)) { return x; }
+    if (x == 0.0) { return select(0.0, 1.0 / abs(x), exponent < 0.0); }
+    let magnitude = pow(abs(x), exponent);
+    if (x > 0.0) { return magnitude; }
+    if (floor(exponent) != exponent) { return quiet_nan(); }
+    let even = floor(exponent * 0.5) * 2.0 == exponent;
+    return select(-magnitude, magnitude, even);
+}
+
+// sin(x + quadrant * pi/2): built-ins may be off by 2^-11. Polynomials on the rest of x by pi/2, which is taken off in
+// three parts of few bits (Cody and Waite; Cephes, sinf.c); as accurate as f32 up to |x| of 10,000.
+fn sine(x: f32, quadrant: f32) -> f32 {
+    let turns = round(x * 0.63661977);
+    let rest = ((x - turns * 1.5703125) - turns * 4.8375130e-4) - turns * 7.5497900e-8;
+    let s = rest * rest;
+    let odd = rest + rest * s * (-0.16666655 + s * (8.3321609e-3 - s * 1.9515296e-4));
+    let even = 1.0 - 0.5 * s + s * s * (4.1666646e-2 + s * (-1.3887316e-3 + s * 2.4433157e-5));
+    let quarter = turns + quadrant;
+    let phase = quarter - 4.0 * floor(quarter * 0.25);
+    let value = select(odd, even, phase == 1.0 || phase == 3.0);
+    return select(value, -value, phase >= 2.0);
 }

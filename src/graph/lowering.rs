@@ -31,6 +31,8 @@ pub enum Lowering {
 pub enum Accumulator {
     /// The sum.
     Sum,
+    /// The product.
+    Product,
     /// The largest; NaN if there is one.
     Max,
     /// The row-major position (`u32`) of the largest among the reduced elements: the first of equals, or of NaNs.

@@ -104,6 +104,11 @@ impl<'a> Backward<'a> {
         self.graph.node(self.node).inputs[i]
     }
 
+    /// How many inputs the forward node has.
+    pub fn input_count(&self) -> usize {
+        self.wanted.len()
+    }
+
     /// Output `i` of the forward node.
     pub fn output(&self, i: usize) -> Value {
         Value { node: self.node, output: i }

@@ -3,7 +3,7 @@
 use super::Module;
 use crate::tensor::{Scope, Tensor};
 
-/// An elementwise nonlinearity; the formulas are at the methods of [`Tensor`] of the same names.
+/// A nonlinearity without parameters; the formulas are at the methods of [`Tensor`] of the same names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// [`Tensor::relu`].
@@ -26,6 +26,30 @@ pub enum Activation {
     Softplus,
     /// [`Tensor::hard_swish`].
     HardSwish,
+    /// [`Tensor::selu`].
+    Selu,
+    /// [`Tensor::celu`] with this alpha.
+    Celu(f64),
+    /// [`Tensor::mish`].
+    Mish,
+    /// [`Tensor::hard_sigmoid`].
+    HardSigmoid,
+    /// [`Tensor::hard_tanh`] between these ends.
+    HardTanh(f64, f64),
+    /// [`Tensor::relu6`].
+    Relu6,
+    /// [`Tensor::softsign`].
+    Softsign,
+    /// [`Tensor::log_sigmoid`].
+    LogSigmoid,
+    /// [`Tensor::tanh_shrink`].
+    TanhShrink,
+    /// [`Tensor::soft_shrink`] with this lambda.
+    SoftShrink(f64),
+    /// [`Tensor::threshold`] with this limit and value.
+    Threshold(f64, f64),
+    /// [`Tensor::glu`] over this axis.
+    Glu(isize),
 }
 
 impl Module for Activation {
@@ -41,6 +65,18 @@ impl Module for Activation {
             Activation::Silu => x.silu(),
             Activation::Softplus => x.softplus(),
             Activation::HardSwish => x.hard_swish(),
+            Activation::Selu => x.selu(),
+            Activation::Celu(alpha) => x.celu(alpha),
+            Activation::Mish => x.mish(),
+            Activation::HardSigmoid => x.hard_sigmoid(),
+            Activation::HardTanh(low, high) => x.hard_tanh(low, high),
+            Activation::Relu6 => x.relu6(),
+            Activation::Softsign => x.softsign(),
+            Activation::LogSigmoid => x.log_sigmoid(),
+            Activation::TanhShrink => x.tanh_shrink(),
+            Activation::SoftShrink(lambda) => x.soft_shrink(lambda),
+            Activation::Threshold(limit, value) => x.threshold(limit, value),
+            Activation::Glu(axis) => x.glu(axis),
         }
     }
 }

@@ -5,12 +5,15 @@
 //! are PyTorch's defaults. Written with [`crate::tensor`] alone, as a user's own layers are.
 
 mod activation;
+mod attention;
 mod conv;
 mod images;
 mod linear;
 pub mod models;
 mod norm;
 mod pool;
+mod prelu;
+mod sample_norm;
 
 use std::sync::Arc;
 
@@ -22,6 +25,9 @@ pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d};
 pub use linear::Linear;
 pub use norm::{BatchNorm, Dropout};
 pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, Flatten, GlobalAvgPool2d, LpPool2d, MaxPool2d};
+pub use attention::MultiHeadAttention;
+pub use prelu::Prelu;
+pub use sample_norm::{GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 
 pub use crate::ops::resample::Interpolation;
 use crate::tensor::{Scope, Tensor};

@@ -133,6 +133,52 @@ impl Op for BatchNorm {
     }
 }
 
+/// x `[…, C]`, weight, bias, running mean and running variance, each `[C]` → y `[…, C]`.
+#[derive(Clone, Debug)]
+pub struct BatchNormInference {
+    /// As in [`BatchNorm`].
+    pub epsilon: f64,
+}
+
+impl Op for BatchNormInference {
+    fn name(&self) -> &'static str {
+        "batch_norm.inference"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        expect_inputs(self.name(), inputs, 5)?;
+        let names = ["weight", "bias", "running mean", "running variance"];
+        let parameters: Vec<(&str, &TensorType)> = names.into_iter().zip(&inputs[1..]).collect();
+        expect_channels(self.epsilon, &inputs[0], &parameters)?;
+        Ok(vec![inputs[0].clone()])
+    }
+
+    fn gradient(&self) -> Gradient<'_> {
+        Gradient::Decompose
+    }
+
+    fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        with_float!(self.name(), inputs[0], T => {
+            let arrays = inputs.iter().map(|array| array.as_slice::<T>()).collect::<Result<Vec<_>>>()?;
+            let [x, weight, bias, mean, variance] = arrays[..] else { unreachable!("infer takes five inputs") };
+            let y = x.iter().enumerate().map(|(i, &x)| {
+                let c = i % weight.len();
+                (x - mean[c]) / (variance[c] + T::c(self.epsilon)).sqrt() * weight[c] + bias[c]
+            });
+            Ok(vec![Array::new(inputs[0].shape(), y.collect())?])
+        })
+    }
+
+    fn lowering(&self, _: &[TensorType], _: &[TensorType]) -> Lowering {
+        Lowering::Decompose
+    }
+
+    fn decompose(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        let &[x, weight, bias, mean, variance] = inputs else { unreachable!("infer takes five inputs") };
+        Ok(vec![normalise(graph, x, [weight, bias], [mean, variance], self.epsilon)?])
+    }
+}
+
 /// The channels of `x`, which every one of `parameters` must have; also checks ε.
 fn expect_channels(epsilon: f64, x: &TensorType, parameters: &[(&str, &TensorType)]) -> Result<usize> {
     if !(0.0..f64::INFINITY).contains(&epsilon) {
@@ -213,14 +259,7 @@ impl Graph {
         running_variance: Value,
         epsilon: f64,
     ) -> Result<Value> {
-        let parameters = [
-            ("weight", self.type_of(weight)),
-            ("bias", self.type_of(bias)),
-            ("running mean", self.type_of(running_mean)),
-            ("running variance", self.type_of(running_variance)),
-        ];
-        expect_channels(epsilon, self.type_of(x), &parameters)?;
-        normalise(self, x, [weight, bias], [running_mean, running_variance], epsilon)
+        self.emit(BatchNormInference { epsilon }, &[x, weight, bias, running_mean, running_variance])
     }
 
     /// The running average after a batch: (1 − momentum)·running + momentum·batch.
@@ -269,6 +308,16 @@ pub fn samples() -> Vec<Sample> {
     let undefined = Array::new(&[5, 3], undefined).expect("15 elements").cast(DType::F32);
     let with = |x: Array, weight: Array, bias: Array| vec![x, weight, bias];
     let epsilon = |epsilon| BatchNorm { epsilon };
+    let inference = BatchNormInference { epsilon: 1e-5 };
+    // With a running mean and a running variance.
+    let running = |x: Array| {
+        let channels = x.shape()[x.shape().len() - 1];
+        let mut inputs = parameters(x);
+        inputs.extend([data(&[channels], 16), Sample::uniform(&[channels], 0.5, 3.0, 17)]);
+        inputs
+    };
+    let mut two_variances = running(data(&[4, 3], 10));
+    two_variances[4] = data(&[2], 17);
     vec![
         Sample::new("image", op.clone(), drawn(&[4, 3, 5, 6]), tolerance),
         Sample::new("batch 1", op.clone(), drawn(&[1, 4, 3, 5]), tolerance),
@@ -319,6 +368,16 @@ pub fn samples() -> Vec<Sample> {
             with(Array::full(&[4, 3], 1u32), data(&[3], 11), data(&[3], 12)),
             ErrorKind::DType,
             "takes floats",
+        ),
+        Sample::new("image", inference.clone(), running(data(&[3, 4, 2, 5], 10)), tolerance),
+        Sample::new("one element", inference.clone(), running(data(&[1, 1], 10)), tolerance),
+        Sample::new("no rows", inference.clone(), running(data(&[0, 3], 10)), tolerance),
+        Sample::error(
+            "variance of other channels",
+            inference,
+            two_variances,
+            ErrorKind::Shape,
+            "the running variance is f32[2], an input f32[4, 3] needs f32[3]",
         ),
         Sample::error("negative epsilon", epsilon(-1e-5), drawn(&[4, 3]), ErrorKind::Config, "an epsilon of -0.00001"),
     ]

@@ -6,6 +6,7 @@
 //! rules, [`crate::schedule`] reads the lowerings; neither knows an operation by name.
 
 pub mod adaptive_max_pool;
+pub mod attention;
 pub mod batch_norm;
 pub mod border;
 pub mod constant;
@@ -15,17 +16,21 @@ pub mod conv_transpose2d;
 pub mod cross_entropy;
 pub mod custom;
 pub mod dropout;
+pub mod einsum;
 pub mod elementwise;
+pub mod glu;
 pub mod lp_pool;
 pub mod matmul;
 pub mod movement;
 pub mod mse;
+pub mod norm;
 pub mod pixel_shuffle;
 pub mod pool;
 pub mod recompute;
 pub mod reduce;
 pub mod resample;
 pub mod softmax;
+pub mod statistics;
 
 use crate::graph::Sample;
 
@@ -40,6 +45,7 @@ pub struct Family {
 /// Every family of operations.
 pub static REGISTRY: &[Family] = &[
     Family { name: "adaptive_max_pool", samples: adaptive_max_pool::samples },
+    Family { name: "attention", samples: attention::samples },
     Family { name: "batch_norm", samples: batch_norm::samples },
     Family { name: "border", samples: border::samples },
     Family { name: "constant", samples: constant::samples },
@@ -48,14 +54,18 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "conv_transpose2d", samples: conv_transpose2d::samples },
     Family { name: "cross_entropy", samples: cross_entropy::samples },
     Family { name: "dropout", samples: dropout::samples },
+    Family { name: "einsum", samples: einsum::samples },
     Family { name: "elementwise", samples: elementwise::samples },
+    Family { name: "glu", samples: glu::samples },
     Family { name: "lp_pool", samples: lp_pool::samples },
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },
+    Family { name: "norm", samples: norm::samples },
     Family { name: "pixel_shuffle", samples: pixel_shuffle::samples },
     Family { name: "pool", samples: pool::samples },
     Family { name: "recompute", samples: recompute::samples },
     Family { name: "reduce", samples: reduce::samples },
     Family { name: "resample", samples: resample::samples },
     Family { name: "softmax", samples: softmax::samples },
+    Family { name: "statistics", samples: statistics::samples },
 ];

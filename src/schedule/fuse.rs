@@ -12,8 +12,8 @@ use super::{Arena, Capabilities, Origin, Place, Schedule, Slot, SlotId, Step, Wo
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
-    Access, Expression, Gemm, Graph, Leaf, Lowering, Node, NodeId, NodeKind, Operand, Reduce, TensorType, Term, TermId,
-    Value,
+    Access, Accumulator, Expression, Gemm, Graph, Leaf, Lowering, Node, NodeId, NodeKind, Operand, Reduce, TensorType,
+    Term, TermId, Value,
 };
 use crate::shape::element_count;
 
@@ -198,8 +198,12 @@ impl Fuser<'_> {
         let (expression, reads) = localize(expression, &[]);
         let reduced: usize = reduce.axes.iter().map(|&axis| shape[axis]).product();
         if reduced == 0 {
-            // Nothing to combine: a sum is 0, a mean of nothing is not a number.
-            let value = if writes.len() == 1 { 0.0 } else { f64::NAN };
+            // Nothing to combine.
+            let value = match reduce.accumulator {
+                Accumulator::Sum => 0.0,
+                Accumulator::Product => 1.0,
+                Accumulator::Max | Accumulator::ArgMax | Accumulator::Moments => f64::NAN,
+            };
             for &write in &writes {
                 self.fill(write, value, &label);
             }

@@ -5,8 +5,6 @@ use std::panic::Location;
 use super::Tensor;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind};
-use crate::graph::{Accumulator, Graph, Value};
-use crate::ops::reduce::Reduction;
 use crate::shape::{Window, element_count, normalize_axes};
 
 macro_rules! unary {
@@ -21,6 +19,8 @@ macro_rules! unary {
         )+}
     };
 }
+pub(super) use unary;
+
 unary! {
     /// `|x|`.
     abs;
@@ -202,73 +202,6 @@ impl Tensor {
     #[must_use]
     pub fn global_avg_pool2d(&self) -> Tensor {
         self.apply(&[], 2, Location::caller(), |graph, v| graph.global_avg_pool2d(v[0]))
-    }
-
-    /// A reduction over axes (negative ones count from the end), which go.
-    #[track_caller]
-    fn reduce(
-        &self,
-        name: &str,
-        axes: &[isize],
-        build: impl FnOnce(&mut Graph, Value, &[usize]) -> crate::Result<Value>,
-    ) -> Tensor {
-        let rank = self.shape().len().saturating_sub(axes.len());
-        self.apply(&[], rank, Location::caller(), |graph, v| {
-            let shape = graph.shape(v[0]).to_vec();
-            let axes = normalize_axes(name, axes, shape.len())?;
-            let reduced = build(graph, v[0], &axes)?;
-            let kept: Vec<usize> =
-                (0..shape.len()).filter(|axis| !axes.contains(axis)).map(|axis| shape[axis]).collect();
-            graph.reshape(reduced, &kept)
-        })
-    }
-
-    /// The sum over `axes` (negative ones count from the end), which go.
-    #[track_caller]
-    #[must_use]
-    pub fn sum(&self, axes: &[isize]) -> Tensor {
-        self.reduce("sum", axes, |graph, x, axes| graph.sum(x, axes))
-    }
-
-    /// The mean over `axes`, which go.
-    #[track_caller]
-    #[must_use]
-    pub fn mean(&self, axes: &[isize]) -> Tensor {
-        self.reduce("mean", axes, |graph, x, axes| graph.mean(x, axes))
-    }
-
-    /// The largest element over `axes`, which go; NaN if there is one.
-    #[track_caller]
-    #[must_use]
-    pub fn max(&self, axes: &[isize]) -> Tensor {
-        self.reduce("max", axes, |graph, x, axes| {
-            graph.emit(Reduction { accumulator: Accumulator::Max, axes: axes.to_vec() }, &[x])
-        })
-    }
-
-    /// The row-major position of the largest element over `axes`, which go: `u32`, the first of equals.
-    #[track_caller]
-    #[must_use]
-    pub fn argmax(&self, axes: &[isize]) -> Tensor {
-        self.reduce("argmax", axes, |graph, x, axes| {
-            graph.emit(Reduction { accumulator: Accumulator::ArgMax, axes: axes.to_vec() }, &[x])
-        })
-    }
-
-    /// The sum of all elements.
-    #[track_caller]
-    #[must_use]
-    pub fn sum_all(&self) -> Tensor {
-        let axes: Vec<isize> = (0..self.shape().len() as isize).collect();
-        self.sum(&axes)
-    }
-
-    /// The mean of all elements.
-    #[track_caller]
-    #[must_use]
-    pub fn mean_all(&self) -> Tensor {
-        let axes: Vec<isize> = (0..self.shape().len() as isize).collect();
-        self.mean(&axes)
     }
 
     /// The same elements in another shape.

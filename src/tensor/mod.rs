@@ -8,8 +8,12 @@
 
 mod images;
 mod convolutions;
+mod attention;
+mod functions;
 mod methods;
+mod norms;
 mod operators;
+mod reductions;
 mod scope;
 
 use std::collections::BTreeSet;
@@ -21,6 +25,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Leaf, TensorType, Value};
 
+pub use reductions::KeepDims;
 pub use scope::{Init, Scope, Spec};
 
 /// A computation under construction. Clones are the same trace.

@@ -40,6 +40,11 @@ impl Init {
         Init::Normal { deviation: (2.0 / fan_in.max(1) as f32).sqrt() }
     }
 
+    /// Glorot and Bengio 2010: even within `sqrt(6 / (fan_in + fan_out))`.
+    pub fn xavier_uniform(fan_in: usize, fan_out: usize) -> Self {
+        Init::Uniform { bound: (6.0 / (fan_in + fan_out).max(1) as f32).sqrt() }
+    }
+
     /// The values for the parameter `name`.
     pub fn values(&self, name: &str, ty: &TensorType, seed: u64) -> Array {
         let mut stream = Stream::new(seed, name);

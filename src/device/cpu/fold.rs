@@ -1,9 +1,9 @@
 //! How the elements of a reduction are combined: one [`Fold`] an accumulator.
 //!
 //! A fold takes up to a few thousand elements at once, in f32 and in a form that vectorises, and merges such partial
-//! results one after the other. Sums and moments are merged in f64, so the error of a sum is that of the short f32 sums at
-//! its bottom however long it is. Moments are the corrected two-pass algorithm within a panel and Chan's formula between
-//! panels (Chan, Golub, LeVeque, "Algorithms for computing the sample variance", 1983).
+//! results one after the other. Sums, products and moments are merged in f64, so the error of a sum is that of the short
+//! f32 sums at its bottom however long it is. Moments are the corrected two-pass algorithm within a panel and Chan's
+//! formula between panels (Chan, Golub, LeVeque, "Algorithms for computing the sample variance", 1983).
 
 /// The partial result of a reduction, and how it grows.
 pub(super) trait Fold {
@@ -106,6 +106,37 @@ impl Fold for WrappingSum {
 
     fn finish(state: u32) -> [u32; 2] {
         [state, 0]
+    }
+}
+
+/// Products of floats, in f64.
+pub(super) struct Product;
+
+impl Fold for Product {
+    type State = f64;
+    const EMPTY: f64 = 1.0;
+
+    fn row(values: &[u32], _: usize) -> f64 {
+        let mut lanes = [Self::EMPTY; 8];
+        let (chunks, rest) = values.as_chunks::<8>();
+        for chunk in chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(lane, &word)| *lane *= f64::from(float(word)));
+        }
+        lanes.into_iter().chain(rest.iter().map(|&word| f64::from(float(word)))).product()
+    }
+
+    fn columns(states: &mut [f64], panel: &[u32], _: usize, _: &mut [f32]) {
+        for row in panel.chunks_exact(states.len()) {
+            states.iter_mut().zip(row).for_each(|(state, &word)| *state *= f64::from(float(word)));
+        }
+    }
+
+    fn merge(a: f64, b: f64) -> f64 {
+        a * b
+    }
+
+    fn finish(state: f64) -> [u32; 2] {
+        [(state as f32).to_bits(), 0]
     }
 }
 

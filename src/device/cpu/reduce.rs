@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::elementwise;
-use super::fold::{ArgMax, Fold, Max, Moments, Sum, WrappingSum};
+use super::fold::{ArgMax, Fold, Max, Moments, Product, Sum, WrappingSum};
 use super::memory::{Scratch, Slices, Source};
 use super::program::{Inputs, OperandInfo, Program};
 use crate::dtype::DType;
@@ -116,6 +116,7 @@ impl Plan {
         match self.accumulator {
             Accumulator::Sum if self.integer => self.fold::<WrappingSum>(sources, writes),
             Accumulator::Sum => self.fold::<Sum>(sources, writes),
+            Accumulator::Product => self.fold::<Product>(sources, writes),
             Accumulator::Max => self.fold::<Max>(sources, writes),
             Accumulator::ArgMax => self.fold::<ArgMax>(sources, writes),
             Accumulator::Moments => self.fold::<Moments>(sources, writes),

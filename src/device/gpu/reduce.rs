@@ -68,7 +68,7 @@ pub(super) fn lower(schedule: &Schedule, step: &Step, reduce: &Reduce) -> Vec<Di
 pub(super) fn workspace(reduce: &Reduce) -> usize {
     let plan = ReducePlan::new(reduce);
     let words = match reduce.accumulator {
-        Accumulator::Sum => 1,
+        Accumulator::Sum | Accumulator::Product => 1,
         Accumulator::Max | Accumulator::ArgMax => 2,
         Accumulator::Moments => 3,
     };
@@ -154,6 +154,7 @@ fn accumulator(source: &mut Source, reduce: &Reduce) {
     source.alias("VALUE", reduce.expression.terms[reduce.expression.results[0]].dtype().wgsl());
     let (library, results, finish) = match reduce.accumulator {
         Accumulator::Sum => (source::SUM, "r0: VALUE", ""),
+        Accumulator::Product => (source::PRODUCT, "r0: f32", ""),
         Accumulator::Max => (source::MAX, "r0: f32", "fn finish(a: Accumulator) -> Result { return Result(a.value); }"),
         Accumulator::ArgMax => {
             (source::MAX, "r0: u32", "fn finish(a: Accumulator) -> Result { return Result(a.index); }")

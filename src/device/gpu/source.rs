@@ -32,6 +32,7 @@ library! {
     PATCHES = "lib/operand_patches.wgsl",
     COVERING = "lib/operand_covering.wgsl",
     SUM = "lib/accumulate_sum.wgsl",
+    PRODUCT = "lib/accumulate_product.wgsl",
     MAX = "lib/accumulate_max.wgsl",
     MOMENTS = "lib/accumulate_moments.wgsl",
     POOL_MAX = "lib/pool_max.wgsl",

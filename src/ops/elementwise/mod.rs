@@ -2,9 +2,11 @@
 //!
 //! A row ([`Row`]) has a name, the function in Rust (one generic text for `f32` and `f64`: the reference and the CPU
 //! device), the function in WGSL, the gradient rule and the points on which it is tested. A new activation is one row in
-//! `table.rs`, and nothing else. Operands broadcast by NumPy's rule; the walker of [`crate::autodiff`] undoes broadcasting,
-//! so rules ignore it. Constants of a row (a slope, limits) are trailing arguments of its function.
+//! `activations.rs`, a new function one in `table.rs`, and nothing else. Operands broadcast by NumPy's rule; the walker of
+//! [`crate::autodiff`] undoes broadcasting, so rules ignore it. Constants of a row (a slope, limits) are trailing arguments
+//! of its function.
 
+mod activations;
 mod functions;
 mod table;
 
@@ -21,7 +23,19 @@ use crate::graph::{
 };
 use crate::shape::{broadcast, element_count, unravel};
 
-pub use table::{ROWS, row_named};
+/// All elementwise operations.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    table::ROWS.iter().chain(activations::ROWS)
+}
+
+/// The row called `name`.
+///
+/// # Errors
+/// When there is none.
+pub fn row_named(name: &str) -> Result<&'static Row> {
+    let unknown = || Error::new(ErrorKind::Graph, format!("no elementwise operation {name:?}"));
+    rows().find(|row| row.function.name == name).ok_or_else(unknown)
+}
 
 /// What a row takes and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,17 +294,9 @@ impl Graph {
     }
 }
 
-fn unknown(name: &str) -> Error {
-    Error::new(ErrorKind::Graph, format!("no elementwise operation {name:?}"))
-}
-
 /// The samples of all rows.
 pub fn samples() -> Vec<Sample> {
-    let mut samples = Vec::new();
-    for row in ROWS {
-        samples.extend(row_samples(row));
-    }
-    samples
+    rows().flat_map(row_samples).collect()
 }
 
 fn row_samples(row: &'static Row) -> Vec<Sample> {

@@ -1,10 +1,11 @@
-//! The rows. Formulas follow PyTorch's documentation of the function of the same name.
+//! The rows of arithmetic and of mathematical functions. Formulas follow PyTorch's documentation of the function of the
+//! same name.
 //!
 //! WGSL forms avoid the built-ins that lose NaN (`max`, `clamp`) or accuracy (`tanh` near 0); see `shaders/lib/math.wgsl`
 //! for the helpers `is_nan`, `erf`, `erfc`, `expm1` and `log1p` they use.
 
 use super::functions::{cast_function, compare_function, float_function, number_function, select_function};
-use super::{Points, Row, Rule, Signature, unknown};
+use super::{Points, Row, Rule, Signature};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Backward, Function, Tolerance, Value, Wgsl};
@@ -12,7 +13,7 @@ use crate::graph::{Backward, Function, Tolerance, Value, Wgsl};
 type Forms = (fn(DType, &[&[u32]], &mut [u32]), fn(&[f64]) -> f64, fn(&[f32]) -> f32);
 
 /// Tolerance of drivers' `exp`: WGSL allows 3 + 2·|x| ulp.
-const EXP: Tolerance = Tolerance {
+pub(super) const EXP: Tolerance = Tolerance {
     absolute: 3e-7,
     relative: 6e-6,
     reason: "WGSL allows exp 3 + 2|x| ulp; results below 1 cancel to 3e-7",
@@ -24,7 +25,7 @@ const LOG: Tolerance =
 const DIVIDE: Tolerance =
     Tolerance { absolute: 1e-30, relative: 4e-7, reason: "WGSL allows division and sqrt 2.5 ulp each" };
 
-const fn row(
+pub(super) const fn row(
     name: &'static str,
     arity: usize,
     signature: Signature,
@@ -37,11 +38,11 @@ const fn row(
     Row { function: Function { name, wgsl, block }, arity, signature, eval64, eval32, gradient, samples }
 }
 
-const fn points(range: (f64, f64), special: &'static [f64], tolerance: Tolerance) -> Points {
+pub(super) const fn points(range: (f64, f64), special: &'static [f64], tolerance: Tolerance) -> Points {
     Points { range, special, parameters: &[], tolerance }
 }
 
-const fn with_parameters(
+pub(super) const fn with_parameters(
     range: (f64, f64),
     special: &'static [f64],
     parameters: &'static [&'static [f64]],
@@ -50,11 +51,19 @@ const fn with_parameters(
     Points { range, special, parameters, tolerance }
 }
 
+/// Of sine and cosine, which are computed by the same polynomials everywhere.
+const TURNED: Tolerance = Tolerance {
+    absolute: 3e-7,
+    relative: 0.0,
+    reason: "x less multiples of pi/2 is right to 6e-8, polynomials to as much",
+};
+const TURNS: &[f64] = &[-5000.0, -100.0, -1e-5, 0.0, 1.5, 2.5, 4.7, 100.0, 5000.0, f64::NAN];
+const HALVES: &[f64] = &[-2.5, -1.5, -1.0, -0.5, 0.0, 0.5, 1.5, 2.5, 1e10, f64::NAN, f64::INFINITY];
 /// Integers as well as floats: the second, empty parameter set asks for integer samples.
 const BOTH_TYPES: &[&[f64]] = &[&[], &[]];
 const COMPARED: &[f64] = &[-1.0, 0.0, -0.0, 1.0, 2.0, f64::NAN, f64::INFINITY];
 
-/// All elementwise operations.
+/// Arithmetic, comparisons, conversions, functions.
 pub static ROWS: &[Row] = &[
     row(
         "add",
@@ -208,6 +217,103 @@ pub static ROWS: &[Row] = &[
         points((0.2, 4.0), &[0.0, 1e-30, 1e30], DIVIDE),
     ),
     row(
+        "reciprocal",
+        1,
+        Signature::Float,
+        Wgsl::Source("fn reciprocal(x: f32) -> f32 { return 1.0 / x; }"),
+        float_function!(T, [x], T::c(1.0) / x),
+        Some(|cx, _, g| {
+            let y = cx.output(0);
+            let squared = cx.graph.unary("square", y)?;
+            let slope = cx.graph.unary("neg", squared)?;
+            give_product(cx, g, slope)
+        }),
+        points((0.3, 3.0), &[-2.0, 1e-15, 1e15, f64::INFINITY, f64::NAN], DIVIDE),
+    ),
+    row(
+        "rsqrt",
+        1,
+        Signature::Float,
+        Wgsl::Builtin("inverseSqrt"),
+        float_function!(T, [x], T::c(1.0) / x.sqrt()),
+        Some(|cx, _, g| {
+            // -y³/2
+            let y = cx.output(0);
+            let squared = cx.graph.unary("square", y)?;
+            let cubed = cx.graph.mul(squared, y)?;
+            let slope = cx.graph.scale(cubed, -0.5)?;
+            give_product(cx, g, slope)
+        }),
+        points((0.2, 4.0), &[1e-20, 1.0, 1e20], DIVIDE),
+    ),
+    row(
+        "log1p",
+        1,
+        Signature::Float,
+        Wgsl::Source("fn log1p_of(x: f32) -> f32 { return log1p(x); }"),
+        float_function!(T, [x], x.ln_1p()),
+        Some(|cx, _, g| {
+            let x = cx.input(0);
+            let shifted = cx.graph.shift(x, 1.0)?;
+            let gradient = cx.graph.div(g, shifted)?;
+            cx.give(0, gradient);
+            Ok(())
+        }),
+        points((-0.4, 4.0), &[-0.75, -1e-6, 0.0, 1e-6, 1e10, f64::NAN], LOG),
+    ),
+    row(
+        "expm1",
+        1,
+        Signature::Float,
+        Wgsl::Source("fn expm1_of(x: f32) -> f32 { return expm1(x); }"),
+        float_function!(T, [x], x.exp_m1()),
+        Some(|cx, _, g| {
+            let y = cx.output(0);
+            let slope = cx.graph.shift(y, 1.0)?;
+            give_product(cx, g, slope)
+        }),
+        points((-3.0, 3.0), &[-80.0, -1e-6, 0.0, 1e-6, 80.0, f64::NAN], EXP),
+    ),
+    row(
+        "sin",
+        1,
+        Signature::Float,
+        Wgsl::Source("fn sin_of(x: f32) -> f32 { return sine(x, 0.0); }"),
+        float_function!(T, [x], x.sin()),
+        Some(|cx, _, g| {
+            let x = cx.input(0);
+            let slope = cx.graph.unary("cos", x)?;
+            give_product(cx, g, slope)
+        }),
+        points((-4.0, 4.0), TURNS, TURNED),
+    ),
+    row(
+        "cos",
+        1,
+        Signature::Float,
+        Wgsl::Source("fn cos_of(x: f32) -> f32 { return sine(x, 1.0); }"),
+        float_function!(T, [x], x.cos()),
+        Some(|cx, _, g| {
+            let x = cx.input(0);
+            let sine = cx.graph.unary("sin", x)?;
+            let slope = cx.graph.unary("neg", sine)?;
+            give_product(cx, g, slope)
+        }),
+        points((-4.0, 4.0), TURNS, TURNED),
+    ),
+    step("floor", Wgsl::Builtin("floor"), float_function!(T, [x], x.floor())),
+    step("ceil", Wgsl::Builtin("ceil"), float_function!(T, [x], x.ceil())),
+    step(
+        "round",
+        Wgsl::Builtin("round"),
+        float_function!(
+            T,
+            [x],
+            // Halves to even.
+            if (x - x.trunc()).abs() == T::c(0.5) { T::c(2.0) * (x * T::c(0.5)).round() } else { x.round() }
+        ),
+    ),
+    row(
         "square",
         1,
         Signature::Float,
@@ -224,19 +330,7 @@ pub static ROWS: &[Row] = &[
         "pow",
         1,
         Signature::Float,
-        // The built-in is undefined for negative bases.
-        Wgsl::Source(
-            "fn pow_constant(x: f32, exponent: f32) -> f32 {
-    if (exponent == 0.0) { return 1.0; }
-    if (is_nan(x)) { return x; }
-    if (x == 0.0) { return select(0.0, 1.0 / abs(x), exponent < 0.0); }
-    let magnitude = pow(abs(x), exponent);
-    if (x > 0.0) { return magnitude; }
-    if (floor(exponent) != exponent) { return quiet_nan(); }
-    let even = floor(exponent * 0.5) * 2.0 == exponent;
-    return select(-magnitude, magnitude, even);
-}",
-        ),
+        Wgsl::Source("fn pow_constant(x: f32, exponent: f32) -> f32 { return power_of(x, exponent); }"),
         float_function!(T, [x, exponent], x.powf(exponent)),
         Some(|cx, parameters, g| {
             let (x, exponent) = (cx.input(0), parameters[0]);
@@ -248,6 +342,42 @@ pub static ROWS: &[Row] = &[
             (0.3, 2.0),
             &[0.0, 1.0, 2.0],
             &[&[3.0], &[0.5], &[1.7]],
+            Tolerance { absolute: 1e-30, relative: 6e-6, reason: "WGSL: pow is exp2(y·log2(x))" },
+        ),
+    ),
+    row(
+        "power",
+        2,
+        Signature::Float,
+        Wgsl::Source("fn power(x: f32, exponent: f32) -> f32 { return power_of(x, exponent); }"),
+        float_function!(T, [x, exponent], x.powf(exponent)),
+        Some(|cx, _, g| {
+            let (x, exponent, y) = (cx.input(0), cx.input(1), cx.output(0));
+            let zero = cx.graph.constant(0.0, cx.graph.type_of(x).dtype)?;
+            if cx.wants(0) {
+                // exponent·x^(exponent - 1); nothing where the exponent is 0, whatever x is.
+                let less = cx.graph.shift(exponent, -1.0)?;
+                let power = cx.graph.elementwise("power", &[x, less], &[])?;
+                let slope = cx.graph.mul(exponent, power)?;
+                let constant = cx.graph.elementwise("eq", &[exponent, zero], &[])?;
+                let slope = cx.graph.select(constant, zero, slope)?;
+                give_product(cx, g, slope)?;
+            }
+            if cx.wants(1) {
+                // y·log(x); nothing where x is 0.
+                let one = cx.graph.constant(1.0, cx.graph.type_of(x).dtype)?;
+                let is_zero = cx.graph.elementwise("eq", &[x, zero], &[])?;
+                let base = cx.graph.select(is_zero, one, x)?;
+                let log = cx.graph.unary("log", base)?;
+                let slope = cx.graph.mul(y, log)?;
+                let gradient = cx.graph.mul(g, slope)?;
+                cx.give(1, gradient);
+            }
+            Ok(())
+        }),
+        points(
+            (0.3, 2.0),
+            &[0.0, 0.5, 1.0, 2.0, 3.0],
             Tolerance { absolute: 1e-30, relative: 6e-6, reason: "WGSL: pow is exp2(y·log2(x))" },
         ),
     ),
@@ -337,83 +467,10 @@ pub static ROWS: &[Row] = &[
             }
         ),
         Some(|cx, parameters, g| {
-            // The gradient passes where low <= x <= high, ends included.
-            let x = cx.input(0);
-            let dtype = cx.graph.type_of(x).dtype;
-            let (low, high) = (cx.graph.constant(parameters[0], dtype)?, cx.graph.constant(parameters[1], dtype)?);
-            let zero = cx.graph.constant(0.0, dtype)?;
-            let above = cx.graph.elementwise("ge", &[x, low], &[])?;
-            let below = cx.graph.elementwise("le", &[x, high], &[])?;
-            let kept = cx.graph.select(above, g, zero)?;
-            let gradient = cx.graph.select(below, kept, zero)?;
-            cx.give(0, gradient);
-            Ok(())
+            // Ends included.
+            give_between(cx, g, [parameters[0], parameters[1]], ["ge", "le"])
         }),
         with_parameters((-0.9, 1.4), &[-1.0, 1.5, -2.0, 2.0, f64::NAN], &[&[-1.0, 1.5]], Tolerance::EXACT),
-    ),
-    row(
-        "relu",
-        1,
-        Signature::Float,
-        Wgsl::Source("fn relu(x: f32) -> f32 { return select(x, 0.0, x < 0.0); }"),
-        float_function!(T, [x], if x < T::c(0.0) { T::c(0.0) } else { x }),
-        Some(|cx, _, g| {
-            let y = cx.output(0);
-            give_where_positive(cx, g, y)
-        }),
-        points((0.1, 3.0), &[-2.0, -0.5, 0.0, f64::NAN], Tolerance::EXACT),
-    ),
-    row(
-        "leaky_relu",
-        1,
-        Signature::Float,
-        Wgsl::Source("fn leaky_relu(x: f32, slope: f32) -> f32 { return select(x, slope * x, x < 0.0); }"),
-        float_function!(T, [x, slope], if x < T::c(0.0) { slope * x } else { x }),
-        Some(|cx, parameters, g| {
-            let x = cx.input(0);
-            let dtype = cx.graph.type_of(x).dtype;
-            let zero = cx.graph.constant(0.0, dtype)?;
-            let positive = cx.graph.elementwise("gt", &[x, zero], &[])?;
-            let scaled = cx.graph.scale(g, parameters[0])?;
-            let gradient = cx.graph.select(positive, g, scaled)?;
-            cx.give(0, gradient);
-            Ok(())
-        }),
-        with_parameters((-3.0, -0.1), &[0.0, 2.0, -2.0, f64::NAN], &[&[0.01]], Tolerance::ROUNDED),
-    ),
-    row(
-        "elu",
-        1,
-        Signature::Float,
-        Wgsl::Source("fn elu(x: f32, alpha: f32) -> f32 { return select(x, alpha * expm1(x), x <= 0.0); }"),
-        float_function!(T, [x, alpha], if x <= T::c(0.0) { alpha * x.exp_m1() } else { x }),
-        Some(|cx, parameters, g| {
-            // For x <= 0 the slope is alpha·exp(x) = y + alpha.
-            let (x, y) = (cx.input(0), cx.output(0));
-            let zero = cx.graph.constant(0.0, cx.graph.type_of(x).dtype)?;
-            let positive = cx.graph.elementwise("gt", &[x, zero], &[])?;
-            let slope = cx.graph.shift(y, parameters[0])?;
-            let scaled = cx.graph.mul(g, slope)?;
-            let gradient = cx.graph.select(positive, g, scaled)?;
-            cx.give(0, gradient);
-            Ok(())
-        }),
-        with_parameters((-3.0, -0.05), &[0.0, 2.0, -1e-4, -30.0], &[&[1.0], &[0.7]], EXP),
-    ),
-    row(
-        "sigmoid",
-        1,
-        Signature::Float,
-        Wgsl::Source("fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exponential(-x)); }"),
-        float_function!(T, [x], T::c(1.0) / (T::c(1.0) + (-x).exp())),
-        Some(|cx, _, g| {
-            // y·(1 - y) = y - y²
-            let y = cx.output(0);
-            let squared = cx.graph.unary("square", y)?;
-            let slope = cx.graph.sub(y, squared)?;
-            give_product(cx, g, slope)
-        }),
-        points((-4.0, 4.0), &[-30.0, 0.0, 30.0, f64::NAN], EXP),
     ),
     row(
         "tanh",
@@ -456,148 +513,6 @@ pub static ROWS: &[Row] = &[
             Tolerance { absolute: 2e-7, relative: 1e-6, reason: "error of the erfc approximation 1.2e-7" },
         ),
     ),
-    row(
-        "gelu",
-        1,
-        Signature::Float,
-        Wgsl::Source("fn gelu(x: f32) -> f32 { return 0.5 * x * error_function_complement(-0.70710678 * x); }"),
-        float_function!(T, [x], T::c(0.5) * x * (-x * T::c(std::f64::consts::FRAC_1_SQRT_2)).erfc()),
-        Some(|cx, _, g| {
-            // Φ(x) + x·φ(x), Φ(x) = (1 + erf(x/√2))/2, φ(x) = exp(-x²/2)/√(2π)
-            let x = cx.input(0);
-            let scaled = cx.graph.scale(x, std::f64::consts::FRAC_1_SQRT_2)?;
-            let erf = cx.graph.unary("erf", scaled)?;
-            let half = cx.graph.scale(erf, 0.5)?;
-            let distribution = cx.graph.shift(half, 0.5)?;
-            let density = scaled_gaussian(cx, x, -0.5, 1.0 / std::f64::consts::TAU.sqrt())?;
-            let weighted = cx.graph.mul(x, density)?;
-            let slope = cx.graph.add(distribution, weighted)?;
-            give_product(cx, g, slope)
-        }),
-        points(
-            (-3.0, 3.0),
-            &[-5.0, -1e-4, 0.0, 5.0, f64::NAN],
-            Tolerance {
-                absolute: 1e-7,
-                relative: 4e-6,
-                reason: "erfc approximation 1.2e-7 relative, times exp's error",
-            },
-        ),
-    ),
-    row(
-        "gelu_tanh",
-        1,
-        Signature::Float,
-        Wgsl::Source(
-            "fn gelu_tanh(x: f32) -> f32 { return 0.5 * x * (1.0 + hyperbolic_tangent(0.7978845608 * (x + 0.044715 * x * x * x))); }",
-        ),
-        float_function!(
-            T,
-            [x],
-            T::c(0.5)
-                * x
-                * (T::c(1.0) + (T::c((2.0 / std::f64::consts::PI).sqrt()) * (x + T::c(0.044715) * x * x * x)).tanh())
-        ),
-        Some(|cx, _, g| {
-            // With u = √(2/π)(x + 0.044715x³), t = tanh(u): (1 + t)/2 + x(1 - t²)/2 · √(2/π)(1 + 3·0.044715x²)
-            let x = cx.input(0);
-            let squared = cx.graph.unary("square", x)?;
-            let root = (2.0 / std::f64::consts::PI).sqrt();
-            let cubic = cx.graph.scale(squared, 0.044715 * root)?;
-            let inner = cx.graph.shift(cubic, root)?;
-            let u = cx.graph.mul(x, inner)?;
-            let t = cx.graph.unary("tanh", u)?;
-            let half = cx.graph.scale(t, 0.5)?;
-            let first = cx.graph.shift(half, 0.5)?;
-            let t_squared = cx.graph.unary("square", t)?;
-            let one = cx.graph.constant(0.5, cx.graph.type_of(x).dtype)?;
-            let half_t_squared = cx.graph.scale(t_squared, 0.5)?;
-            let slope_t = cx.graph.sub(one, half_t_squared)?;
-            let slope_u = cx.graph.scale(squared, 3.0 * 0.044715 * root)?;
-            let slope_u = cx.graph.shift(slope_u, root)?;
-            let chain = cx.graph.mul(slope_t, slope_u)?;
-            let second = cx.graph.mul(x, chain)?;
-            let slope = cx.graph.add(first, second)?;
-            give_product(cx, g, slope)
-        }),
-        points(
-            (-3.0, 3.0),
-            &[-5.0, 0.0, 5.0, f64::NAN],
-            Tolerance { absolute: 6e-7, relative: 2e-6, reason: "1 + tanh cancels for negative x" },
-        ),
-    ),
-    row(
-        "silu",
-        1,
-        Signature::Float,
-        Wgsl::Source("fn silu(x: f32) -> f32 { return x / (1.0 + exponential(-x)); }"),
-        float_function!(T, [x], x / (T::c(1.0) + (-x).exp())),
-        Some(|cx, _, g| {
-            // s + x·s(1 - s) = s + y(1 - s), s = sigmoid(x)
-            let (x, y) = (cx.input(0), cx.output(0));
-            let s = cx.graph.unary("sigmoid", x)?;
-            let product = cx.graph.mul(y, s)?;
-            let rest = cx.graph.sub(y, product)?;
-            let slope = cx.graph.add(s, rest)?;
-            give_product(cx, g, slope)
-        }),
-        points((-4.0, 4.0), &[-30.0, 0.0, 30.0, f64::NAN], EXP),
-    ),
-    row(
-        "softplus",
-        1,
-        Signature::Float,
-        Wgsl::Source("fn softplus(x: f32) -> f32 { return select(x, 0.0, x < 0.0) + log1p(exponential(-abs(x))); }"),
-        float_function!(T, [x], (if x < T::c(0.0) { T::c(0.0) } else { x }) + (-x.abs()).exp().ln_1p()),
-        Some(|cx, _, g| {
-            let x = cx.input(0);
-            let slope = cx.graph.unary("sigmoid", x)?;
-            give_product(cx, g, slope)
-        }),
-        points((-4.0, 4.0), &[-30.0, 0.0, 30.0, f64::NAN], EXP),
-    ),
-    row(
-        "hard_swish",
-        1,
-        Signature::Float,
-        Wgsl::Source(
-            "fn hard_swish(x: f32) -> f32 { return select(select(x * (x + 3.0) / 6.0, x, x >= 3.0), 0.0, x <= -3.0); }",
-        ),
-        float_function!(
-            T,
-            [x],
-            if x <= T::c(-3.0) {
-                T::c(0.0)
-            } else if x >= T::c(3.0) {
-                x
-            } else {
-                x * (x + T::c(3.0)) / T::c(6.0)
-            }
-        ),
-        Some(|cx, _, g| {
-            // (2x + 3)/6 between -3 and 3, 0 below, 1 above.
-            let x = cx.input(0);
-            let dtype = cx.graph.type_of(x).dtype;
-            let third = cx.graph.scale(x, 1.0 / 3.0)?;
-            let inner = cx.graph.shift(third, 0.5)?;
-            let (low, high) = (cx.graph.constant(-3.0, dtype)?, cx.graph.constant(3.0, dtype)?);
-            let (zero, one) = (cx.graph.constant(0.0, dtype)?, cx.graph.constant(1.0, dtype)?);
-            let below = cx.graph.elementwise("le", &[x, low], &[])?;
-            let above = cx.graph.elementwise("ge", &[x, high], &[])?;
-            let slope = cx.graph.select(above, one, inner)?;
-            let slope = cx.graph.select(below, zero, slope)?;
-            give_product(cx, g, slope)
-        }),
-        points(
-            (-2.9, 2.9),
-            &[-4.0, -3.0, 0.0, 3.0, 4.0, f64::NAN],
-            Tolerance {
-                absolute: 3e-7,
-                relative: 6e-7,
-                reason: "x + 3 cancels near -3: an absolute error of 3 roundings",
-            },
-        ),
-    ),
     cast(
         "cast_f32",
         Wgsl::Builtin("f32"),
@@ -612,6 +527,11 @@ pub static ROWS: &[Row] = &[
     cast("cast_i32", Wgsl::Builtin("i32"), DType::I32, cast_function!(i32), None),
 ];
 
+/// A function with steps: its gradient is zero.
+const fn step(name: &'static str, wgsl: Wgsl, forms: Forms) -> Row {
+    row(name, 1, Signature::Float, wgsl, forms, None, points((-3.0, 3.0), HALVES, Tolerance::EXACT))
+}
+
 const fn compare(name: &'static str, wgsl: Wgsl, forms: Forms) -> Row {
     let samples = with_parameters((-2.0, 2.0), COMPARED, BOTH_TYPES, Tolerance::EXACT);
     row(name, 2, Signature::Compare, wgsl, forms, None, samples)
@@ -621,25 +541,9 @@ const fn cast(name: &'static str, wgsl: Wgsl, to: DType, forms: Forms, gradient:
     row(name, 1, Signature::Cast(to), wgsl, forms, gradient, points((0.0, 100.0), &[0.0, 1.0, 2.9], Tolerance::EXACT))
 }
 
-/// The row called `name`.
-///
-/// # Errors
-/// When there is none.
-pub fn row_named(name: &str) -> Result<&'static Row> {
-    ROWS.iter().find(|row| row.function.name == name).ok_or_else(|| unknown(name))
-}
-
-fn give_product(cx: &mut Backward<'_>, gradient: Value, slope: Value) -> Result<()> {
+pub(super) fn give_product(cx: &mut Backward<'_>, gradient: Value, slope: Value) -> Result<()> {
     let product = cx.graph.mul(gradient, slope)?;
     cx.give(0, product);
-    Ok(())
-}
-
-fn give_where_positive(cx: &mut Backward<'_>, gradient: Value, y: Value) -> Result<()> {
-    let zero = cx.graph.constant(0.0, cx.graph.type_of(y).dtype)?;
-    let positive = cx.graph.elementwise("gt", &[y, zero], &[])?;
-    let masked = cx.graph.select(positive, gradient, zero)?;
-    cx.give(0, masked);
     Ok(())
 }
 
@@ -661,8 +565,28 @@ fn give_extremum(cx: &mut Backward<'_>, gradient: Value, wins: &'static str) -> 
     Ok(())
 }
 
+/// The gradient of a function that is flat outside of a range: `bounds` compare x with its lower and its upper end.
+pub(super) fn give_between(
+    cx: &mut Backward<'_>,
+    gradient: Value,
+    ends: [f64; 2],
+    bounds: [&'static str; 2],
+) -> Result<()> {
+    let x = cx.input(0);
+    let dtype = cx.graph.type_of(x).dtype;
+    let zero = cx.graph.constant(0.0, dtype)?;
+    let mut kept = gradient;
+    for (end, bound) in ends.into_iter().zip(bounds) {
+        let end = cx.graph.constant(end, dtype)?;
+        let inside = cx.graph.elementwise(bound, &[x, end], &[])?;
+        kept = cx.graph.select(inside, kept, zero)?;
+    }
+    cx.give(0, kept);
+    Ok(())
+}
+
 /// `factor * exp(exponent * x²)`.
-fn scaled_gaussian(cx: &mut Backward<'_>, x: Value, exponent: f64, factor: f64) -> Result<Value> {
+pub(super) fn scaled_gaussian(cx: &mut Backward<'_>, x: Value, exponent: f64, factor: f64) -> Result<Value> {
     let squared = cx.graph.unary("square", x)?;
     let scaled = cx.graph.scale(squared, exponent)?;
     let bell = cx.graph.unary("exp", scaled)?;

@@ -40,6 +40,10 @@ fn check(reduce: &Reduce, operands: &[Array], what: &str) {
         let magnitude = values.iter().map(|v| v.abs()).sum::<f64>();
         let wanted = match reduce.accumulator {
             Accumulator::Sum => vec![(values.iter().sum::<f64>(), 2e-7 * magnitude)],
+            Accumulator::Product => {
+                let product = values.iter().product::<f64>();
+                vec![(f64::from(product as f32), 0.0)]
+            }
             Accumulator::Max => vec![(values[largest(&values)], 0.0)],
             Accumulator::ArgMax => vec![(largest(&values) as f64, 0.0)],
             Accumulator::Moments => {
@@ -54,7 +58,8 @@ fn check(reduce: &Reduce, operands: &[Array], what: &str) {
     }
 }
 
-const ALL: [Accumulator; 4] = [Accumulator::Sum, Accumulator::Max, Accumulator::ArgMax, Accumulator::Moments];
+const ALL: [Accumulator; 5] =
+    [Accumulator::Sum, Accumulator::Product, Accumulator::Max, Accumulator::ArgMax, Accumulator::Moments];
 
 /// `x + load`, over any axes: in order, permuted, broadcast.
 #[test]
@@ -80,7 +85,7 @@ fn random_reductions_agree_with_their_definition() {
         }
         expression.results = vec![result];
         let operands = [uniform(&shape, &mut rng), array, Array::full(&[2], 5u32), Array::scalar(1u32)];
-        let accumulator = ALL[seed as usize % 4];
+        let accumulator = ALL[seed as usize % ALL.len()];
         check(&Reduce { expression, shape, axes, accumulator }, &operands, &format!("seed {seed}"));
     }
 }
