@@ -19,11 +19,13 @@ use neuropil::{Device, Error};
 const CONVOLUTION: &[&str] = &["conv2d"];
 const PRODUCT: &[&str] = &["matmul"];
 const ELEMENTWISE: &[&str] = &["elementwise", "constant", "dropout", "movement"];
-const OTHERS: &[&str] = &["batch_norm", "cross_entropy", "pool", "reduce", "softmax"];
+const INDEXING: &[&str] = &["cumsum", "embedding", "gather", "scatter_add", "sort"];
+const LOSSES: &[&str] = &["cosine_similarity", "cross_entropy", "focal", "multi_margin"];
+const OTHERS: &[&str] = &["batch_norm", "pool", "reduce", "softmax"];
 
 #[test]
 fn every_family_is_tested_once() {
-    let mut dealt: Vec<&str> = [CONVOLUTION, PRODUCT, ELEMENTWISE, OTHERS].concat();
+    let mut dealt: Vec<&str> = [CONVOLUTION, PRODUCT, ELEMENTWISE, INDEXING, LOSSES, OTHERS].concat();
     dealt.sort_unstable();
     let mut families: Vec<&str> = REGISTRY.iter().map(|family| family.name).collect();
     families.sort_unstable();
@@ -33,7 +35,7 @@ fn every_family_is_tested_once() {
 #[test]
 fn all_families_on_the_cpu() {
     let device = Device::cpu_with(common::GUARDED);
-    for families in [CONVOLUTION, PRODUCT, ELEMENTWISE, OTHERS] {
+    for families in [CONVOLUTION, PRODUCT, ELEMENTWISE, INDEXING, LOSSES, OTHERS] {
         check(&device, families, 1);
     }
 }
@@ -54,6 +56,16 @@ fn elementwise_on_the_gpu() {
 }
 
 #[test]
+fn indexing_on_the_gpu() {
+    check_on_gpu(INDEXING);
+}
+
+#[test]
+fn losses_on_the_gpu() {
+    check_on_gpu(LOSSES);
+}
+
+#[test]
 fn other_families_on_the_gpu() {
     check_on_gpu(OTHERS);
 }
@@ -64,6 +76,7 @@ fn some_of_all_kinds_of_work_on_the_gpu_with_checked_shaders() {
     let Some(device) = common::checked_gpu() else { return };
     check(&device, &["batch_norm", "cross_entropy", "dropout", "movement", "reduce", "softmax"], 1);
     check(&device, &["elementwise", "pool"], 8);
+    check(&device, &[INDEXING, LOSSES].concat(), 4);
     check(&device, &["conv2d", "matmul"], 24);
 }
 

@@ -6,6 +6,7 @@
 
 mod activation;
 mod conv;
+mod embedding;
 mod linear;
 pub mod models;
 mod norm;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use activation::Activation;
 pub use conv::Conv2d;
+pub use embedding::Embedding;
 pub use linear::Linear;
 pub use norm::{BatchNorm, Dropout};
 pub use pool::{AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d};

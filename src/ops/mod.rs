@@ -8,15 +8,23 @@
 pub mod batch_norm;
 pub mod constant;
 pub mod conv2d;
+pub mod cosine_similarity;
 pub mod cross_entropy;
+pub mod cumsum;
 pub mod dropout;
 pub mod elementwise;
+pub mod embedding;
+pub mod focal;
+pub mod gather;
 pub mod matmul;
 pub mod movement;
 pub mod mse;
+pub mod multi_margin;
 pub mod pool;
 pub mod reduce;
+pub mod scatter_add;
 pub mod softmax;
+pub mod sort;
 
 use crate::graph::Sample;
 
@@ -33,12 +41,20 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "batch_norm", samples: batch_norm::samples },
     Family { name: "constant", samples: constant::samples },
     Family { name: "conv2d", samples: conv2d::samples },
+    Family { name: "cosine_similarity", samples: cosine_similarity::samples },
     Family { name: "cross_entropy", samples: cross_entropy::samples },
+    Family { name: "cumsum", samples: cumsum::samples },
     Family { name: "dropout", samples: dropout::samples },
     Family { name: "elementwise", samples: elementwise::samples },
+    Family { name: "embedding", samples: embedding::samples },
+    Family { name: "focal", samples: focal::samples },
+    Family { name: "gather", samples: gather::samples },
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },
+    Family { name: "multi_margin", samples: multi_margin::samples },
     Family { name: "pool", samples: pool::samples },
     Family { name: "reduce", samples: reduce::samples },
+    Family { name: "scatter_add", samples: scatter_add::samples },
     Family { name: "softmax", samples: softmax::samples },
+    Family { name: "sort", samples: sort::samples },
 ];

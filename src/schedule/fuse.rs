@@ -143,7 +143,9 @@ impl Fuser<'_> {
                 }
             }
             Lowering::Window(pooling) => self.direct(id, node, Work::Window(pooling), label)?,
-            Lowering::Opaque(shader) => self.direct(id, node, Work::Opaque { shader, op: op.clone() }, label)?,
+            Lowering::Opaque(shader) => {
+                self.direct(id, node, Work::Opaque { shader, op: op.clone(), inputs }, label)?
+            }
         }
         Ok(())
     }

@@ -103,6 +103,8 @@ pub enum Work {
         shader: Opaque,
         /// The operation.
         op: Arc<dyn Op>,
+        /// The types in which it reads its operands; they may be stored in another shape.
+        inputs: Vec<TensorType>,
     },
 }
 

@@ -6,6 +6,8 @@
 //! Before: [`crate::ops`] emits the nodes. After: [`crate::program`] traces and compiles; [`crate::nn`] is written with
 //! tensors alone.
 
+mod indexing;
+mod losses;
 mod methods;
 mod operators;
 mod scope;

@@ -143,9 +143,9 @@ impl Executable {
             (Plan::Reduce(plan), _) => plan.run(slices),
             (Plan::Gemm(plan), _) => plan.run(slices),
             (Plan::Window(plan), _) => plan.run(slices),
-            (Plan::Opaque, Work::Opaque { op, .. }) => {
-                let types = |slots: &[SlotId]| slots.iter().map(|&slot| self.schedule.slot(slot).ty.clone()).collect();
-                reference(op.as_ref(), types(&step.reads), types(&step.writes), slices)?;
+            (Plan::Opaque, Work::Opaque { op, inputs, .. }) => {
+                let writes = step.writes.iter().map(|&slot| self.schedule.slot(slot).ty.clone()).collect();
+                reference(op.as_ref(), inputs, writes, slices)?;
             }
             (Plan::Opaque, _) => {}
         }
@@ -154,9 +154,9 @@ impl Executable {
 }
 
 /// Runs the reference of an operation on arrays of the operands.
-fn reference(op: &dyn Op, reads: Vec<TensorType>, writes: Vec<TensorType>, slices: Slices<'_>) -> Result<()> {
+fn reference(op: &dyn Op, reads: &[TensorType], writes: Vec<TensorType>, slices: Slices<'_>) -> Result<()> {
     let mut inputs = Vec::with_capacity(reads.len());
-    for (source, ty) in slices.reads.iter().zip(&reads) {
+    for (source, ty) in slices.reads.iter().zip(reads) {
         let words = match *source {
             Source::Shared { words, .. } => words,
             Source::InPlace(write) => &*slices.writes[write],

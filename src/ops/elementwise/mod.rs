@@ -2,10 +2,11 @@
 //!
 //! A row ([`Row`]) has a name, the function in Rust (one generic text for `f32` and `f64`: the reference and the CPU
 //! device), the function in WGSL, the gradient rule and the points on which it is tested. A new activation is one row in
-//! `table.rs`, and nothing else. Operands broadcast by NumPy's rule; the walker of [`crate::autodiff`] undoes broadcasting,
+//! `table.rs`, a loss of each element one in `losses.rs`, and nothing else. Operands broadcast by NumPy's rule; the walker of [`crate::autodiff`] undoes broadcasting,
 //! so rules ignore it. Constants of a row (a slope, limits) are trailing arguments of its function.
 
 mod functions;
+mod losses;
 mod table;
 
 use std::fmt;
@@ -21,7 +22,10 @@ use crate::graph::{
 };
 use crate::shape::{broadcast, element_count, unravel};
 
-pub use table::{ROWS, row_named};
+pub use table::row_named;
+
+/// All rows, by file.
+pub static TABLES: &[&[Row]] = &[table::ROWS, losses::ROWS];
 
 /// What a row takes and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,10 +290,8 @@ fn unknown(name: &str) -> Error {
 
 /// The samples of all rows.
 pub fn samples() -> Vec<Sample> {
-    let mut samples = Vec::new();
-    for row in ROWS {
-        samples.extend(row_samples(row));
-    }
+    let mut samples: Vec<Sample> = TABLES.iter().copied().flatten().flat_map(row_samples).collect();
+    samples.extend(losses::samples());
     samples
 }
 
@@ -347,7 +349,10 @@ fn row_samples(row: &'static Row) -> Vec<Sample> {
             } else {
                 // Every pair of special values.
                 let column = Array::new(&[count, 1], special.clone());
-                column.and_then(|c| Ok(vec![c, Array::new(&[count], special)?]))
+                column.and_then(|c| {
+                    let others = std::iter::repeat_n(Array::new(&[count], special)?, row.arity - 1);
+                    Ok(std::iter::once(c).chain(others).collect())
+                })
             };
             let points = points.expect("as many values as the shape says");
             samples.push(Sample::new(name("special values"), op(), points, tolerance).not_smooth());

@@ -4,12 +4,12 @@
 //! for the helpers `is_nan`, `erf`, `erfc`, `expm1` and `log1p` they use.
 
 use super::functions::{cast_function, compare_function, float_function, number_function, select_function};
-use super::{Points, Row, Rule, Signature, unknown};
+use super::{Points, Row, Rule, Signature, TABLES, unknown};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Backward, Function, Tolerance, Value, Wgsl};
 
-type Forms = (fn(DType, &[&[u32]], &mut [u32]), fn(&[f64]) -> f64, fn(&[f32]) -> f32);
+pub(super) type Forms = (fn(DType, &[&[u32]], &mut [u32]), fn(&[f64]) -> f64, fn(&[f32]) -> f32);
 
 /// Tolerance of drivers' `exp`: WGSL allows 3 + 2·|x| ulp.
 const EXP: Tolerance = Tolerance {
@@ -24,7 +24,7 @@ const LOG: Tolerance =
 const DIVIDE: Tolerance =
     Tolerance { absolute: 1e-30, relative: 4e-7, reason: "WGSL allows division and sqrt 2.5 ulp each" };
 
-const fn row(
+pub(super) const fn row(
     name: &'static str,
     arity: usize,
     signature: Signature,
@@ -37,11 +37,11 @@ const fn row(
     Row { function: Function { name, wgsl, block }, arity, signature, eval64, eval32, gradient, samples }
 }
 
-const fn points(range: (f64, f64), special: &'static [f64], tolerance: Tolerance) -> Points {
+pub(super) const fn points(range: (f64, f64), special: &'static [f64], tolerance: Tolerance) -> Points {
     Points { range, special, parameters: &[], tolerance }
 }
 
-const fn with_parameters(
+pub(super) const fn with_parameters(
     range: (f64, f64),
     special: &'static [f64],
     parameters: &'static [&'static [f64]],
@@ -626,10 +626,10 @@ const fn cast(name: &'static str, wgsl: Wgsl, to: DType, forms: Forms, gradient:
 /// # Errors
 /// When there is none.
 pub fn row_named(name: &str) -> Result<&'static Row> {
-    ROWS.iter().find(|row| row.function.name == name).ok_or_else(|| unknown(name))
+    TABLES.iter().copied().flatten().find(|row| row.function.name == name).ok_or_else(|| unknown(name))
 }
 
-fn give_product(cx: &mut Backward<'_>, gradient: Value, slope: Value) -> Result<()> {
+pub(super) fn give_product(cx: &mut Backward<'_>, gradient: Value, slope: Value) -> Result<()> {
     let product = cx.graph.mul(gradient, slope)?;
     cx.give(0, product);
     Ok(())

@@ -174,10 +174,12 @@ fn programs_over_common_buffers_run_from_two_threads() {
 }
 
 #[test]
-fn an_opaque_step_runs_the_reference() {
+fn an_opaque_step_runs_the_reference_on_the_shapes_of_the_graph() {
     let op = Arc::new(crate::ops::reduce::Reduction { accumulator: crate::graph::Accumulator::ArgMax, axes: vec![1] });
     let shader = Opaque { wgsl: "", constants: vec![], extents: vec![], workgroups: 1 };
-    let x = Array::new(&[2, 3], vec![1f32, 3.0, 2.0, 9.0, 3.0, 2.0]).unwrap();
-    let result = run(Work::Opaque { shader, op }, &[x], &[TensorType::new(DType::U32, [2, 1])], &[]).unwrap();
+    // Stored flat, read as two rows.
+    let x = Array::new(&[6], vec![1f32, 3.0, 2.0, 9.0, 3.0, 2.0]).unwrap();
+    let inputs = vec![TensorType::new(DType::F32, [2, 3])];
+    let result = run(Work::Opaque { shader, op, inputs }, &[x], &[TensorType::new(DType::U32, [2, 1])], &[]).unwrap();
     assert_eq!(result[0].to_f64_vec(), [1.0, 0.0]);
 }
