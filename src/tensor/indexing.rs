@@ -159,3 +159,62 @@ fn expect_alike(graph: &Graph, op: &str, x: Value, sums: Value) -> Result<Value>
     }
     Err(crate::error::Error::shape(op, format_args!("the source adds {from} to {to}; their other axes must be alike")))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::array::Array;
+    use crate::device::Device;
+    use crate::dtype::DType;
+    use crate::tensor::{Tensor, Trace};
+
+    fn floats(trace: &Trace, shape: &[usize], elements: &[f32]) -> Tensor {
+        trace.data(&Array::new(shape, elements.to_vec()).unwrap())
+    }
+
+    fn indices(trace: &Trace, shape: &[usize], elements: &[u32]) -> Tensor {
+        trace.data(&Array::new(shape, elements.to_vec()).unwrap())
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f64> {
+        tensor.eval(&Device::cpu()).unwrap().to_f64_vec()
+    }
+
+    #[test]
+    fn an_index_may_be_smaller_on_the_other_axes_and_the_rest_gets_no_gradient() {
+        let trace = Trace::default();
+        let x = floats(&trace, &[3, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+        let picked = x.gather(-1, &indices(&trace, &[2, 1], &[2, 0]));
+        assert_eq!((picked.shape(), values(&picked)), (&[2, 1][..], vec![3.0, 4.0]));
+        let slope = trace.gradient(&picked.square().sum_all(), &[&x]).remove(0);
+        assert_eq!(values(&slope), [0.0, 0.0, 6.0, 8.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn additions_go_where_the_index_says_and_keep_what_was_there() {
+        let trace = Trace::default();
+        let x = floats(&trace, &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+        let source = floats(&trace, &[3, 2], &[10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
+        let each = x.scatter_add(0, &indices(&trace, &[3, 2], &[0, 1, 0, 7, 1, 1]), &source);
+        assert_eq!(values(&each), [41.0, 2.0, 53.0, 84.0]);
+        let rows = x.index_add(0, &indices(&trace, &[3], &[1, 1, 0]), &source);
+        assert_eq!(values(&rows), [51.0, 62.0, 43.0, 64.0]);
+        let error = || trace.finish().err().expect("a mistake").to_string();
+        let _ = x.index_add(0, &indices(&trace, &[1], &[1]), &floats(&trace, &[1, 1], &[1.0]));
+        assert!(error().contains("the source adds f32[2, 1] to f32[2, 2]") && error().contains(file!()), "{}", error());
+    }
+
+    #[test]
+    fn running_sums_and_orders_of_a_negative_axis() {
+        let trace = Trace::default();
+        let x = floats(&trace, &[2, 3], &[3.0, 1.0, 2.0, -1.0, 0.0, 5.0]);
+        assert_eq!(values(&x.cumsum(-1)), [3.0, 4.0, 6.0, -1.0, -1.0, 4.0]);
+        assert_eq!(values(&x.cumsum_with(-1, true, true)), [3.0, 2.0, 0.0, 5.0, 5.0, 0.0]);
+        let [sorted, positions] = x.sort(-1, false);
+        assert_eq!(values(&sorted), [1.0, 2.0, 3.0, -1.0, 0.0, 5.0]);
+        assert_eq!((positions.dtype(), values(&positions)), (DType::U32, vec![1.0, 2.0, 0.0, 0.0, 1.0, 2.0]));
+        assert_eq!(values(&x.gather(-1, &x.argsort(-1, true))), [3.0, 2.0, 1.0, 5.0, 0.0, -1.0]);
+        let [largest, of] = x.top_k(1, 0, true);
+        assert_eq!((values(&largest), values(&of)), (vec![3.0, 1.0, 5.0], vec![0.0, 0.0, 1.0]));
+        assert_eq!(values(&of.reshape(&[3]).one_hot(2)), [1.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
+    }
+}
