@@ -57,15 +57,12 @@ fn check(name: &str, x: &[f32], loss: Loss) {
         let (losses, gradient) = (numbers(losses), numbers(gradient));
         let trace = Trace::default();
         let x = trace.data(&matrix(x));
-        let y = loss(
-            &trace,
-            &x,
-            match reduction {
-                "none" => Reduction::None,
-                "mean" => Reduction::Mean,
-                _ => Reduction::Sum,
-            },
-        );
+        let how = match reduction {
+            "none" => Reduction::None,
+            "mean" => Reduction::Mean,
+            _ => Reduction::Sum,
+        };
+        let y = loss(&trace, &x, how);
         let ordinals: Vec<f32> = (1..=losses.len()).map(|i| i as f32).collect();
         let weighted = y.reshape(&[losses.len()]) * vector(&trace, &ordinals);
         let slope = trace.gradient(&weighted.sum_all(), &[&x]).remove(0);
@@ -96,14 +93,8 @@ fn losses_of_labels_are_pytorchs() {
         CrossEntropy { ignore_index: Some(0), reduction, ..Default::default() }.forward(x, &labels(t))
     });
     check("all options", &LOGITS, &|t, x, reduction| {
-        CrossEntropy {
-            weight: weights(t),
-            label_smoothing: 0.2,
-            ignore_index: Some(0),
-            reduction,
-            ..Default::default()
-        }
-        .forward(x, &labels(t))
+        CrossEntropy { weight: weights(t), label_smoothing: 0.2, ignore_index: Some(0), reduction }
+            .forward(x, &labels(t))
     });
     check("nll", &LOGITS, &|t, x, reduction| nll_loss(x, &labels(t), weights(t).as_ref(), None, reduction));
     check("nll, ignored", &LOGITS, &|t, x, reduction| nll_loss(x, &labels(t), weights(t).as_ref(), Some(2), reduction));
@@ -229,6 +220,8 @@ fn mistakes_are_named() {
     refused("a label smoothing of 1.5 is not in [0, 1]", &|t, x| {
         CrossEntropy { weight: weights(t), label_smoothing: 1.5, ..Default::default() }.forward(x, &labels(t))
     });
+    refused("a delta of 0 is not above 0", &|_, x| huber_loss(x, x, 0.0, Reduction::Mean));
+    refused("a beta of -1 is less than 0", &|_, x| smooth_l1_loss(x, x, -1.0, Reduction::Mean));
     refused("ignore_index is for labels", &|t, x| {
         CrossEntropy { ignore_index: Some(0), ..Default::default() }.forward(x, &probabilities(t))
     });

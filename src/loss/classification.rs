@@ -1,10 +1,7 @@
 //! Losses of the logits or log probabilities of classes, given labels or probabilities.
 
-use std::panic::Location;
-
-use super::{Reduction, number};
+use super::{Reduction, number, refuse};
 use crate::dtype::DType;
-use crate::error::{Error, ErrorKind};
 use crate::shape::element_count;
 use crate::tensor::Tensor;
 
@@ -45,7 +42,7 @@ impl CrossEntropy {
     pub fn forward(&self, logits: &Tensor, target: &Tensor) -> Tensor {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             let text = format!("cross_entropy: a label smoothing of {} is not in [0, 1]", self.label_smoothing);
-            logits.trace().fail(Error::new(ErrorKind::Config, text), Location::caller());
+            refuse(logits, text);
         }
         let weight = expect_weight("cross_entropy", self.weight.as_ref(), logits);
         if target.dtype().is_float() {
@@ -73,7 +70,7 @@ impl CrossEntropy {
     fn of_probabilities(&self, logits: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Tensor {
         if self.ignore_index.is_some() {
             let text = "cross_entropy: ignore_index is for labels, the target is of probabilities; weigh its rows by 0";
-            logits.trace().fail(Error::new(ErrorKind::Config, text), Location::caller());
+            refuse(logits, text.to_owned());
         }
         let classes = logits.shape().last().copied().unwrap_or(1);
         let mut target = target.clone();

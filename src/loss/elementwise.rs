@@ -1,6 +1,6 @@
 //! Losses of each element of a prediction, given a target of the same shape.
 
-use super::{Reduction, number};
+use super::{Reduction, number, refuse};
 use crate::tensor::Tensor;
 
 /// `|p − t|`.
@@ -27,6 +27,9 @@ pub fn mse(prediction: &Tensor, target: &Tensor) -> Tensor {
 /// slopes of at most `delta` (Huber 1964).
 #[track_caller]
 pub fn huber_loss(prediction: &Tensor, target: &Tensor, delta: f64, reduction: Reduction) -> Tensor {
+    if delta.is_nan() || delta <= 0.0 {
+        refuse(prediction, format!("huber_loss: a delta of {delta} is not above 0"));
+    }
     let target = target.expect_shape("huber_loss: the target", prediction.shape());
     reduction.of(&prediction.elementwise("huber", &[&target], &[delta]))
 }
@@ -37,6 +40,9 @@ pub fn huber_loss(prediction: &Tensor, target: &Tensor, delta: f64, reduction: R
 pub fn smooth_l1_loss(prediction: &Tensor, target: &Tensor, beta: f64, reduction: Reduction) -> Tensor {
     if beta == 0.0 {
         return l1_loss(prediction, target, reduction);
+    }
+    if beta.is_nan() || beta < 0.0 {
+        refuse(prediction, format!("smooth_l1_loss: a beta of {beta} is less than 0"));
     }
     let target = target.expect_shape("smooth_l1_loss: the target", prediction.shape());
     reduction.of(&(prediction.elementwise("huber", &[&target], &[beta]) * (1.0 / beta)))

@@ -17,6 +17,9 @@ pub use elementwise::{
 };
 pub use margin::{cosine_embedding_loss, hinge_embedding_loss, multi_margin_loss, triplet_margin_loss};
 
+use std::panic::Location;
+
+use crate::error::{Error, ErrorKind};
 use crate::tensor::Tensor;
 
 /// What becomes of the losses of single elements or rows.
@@ -47,4 +50,10 @@ impl Reduction {
 #[track_caller]
 fn number(like: &Tensor, value: f64) -> Tensor {
     like.trace().constant(value, like.dtype())
+}
+
+/// Reports a bad option at the caller's line when the program is compiled.
+#[track_caller]
+fn refuse(of: &Tensor, text: String) {
+    of.trace().fail(Error::new(ErrorKind::Config, text), Location::caller());
 }

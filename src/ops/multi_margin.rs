@@ -60,8 +60,7 @@ impl Op for MultiMargin {
                 let mut sum = T::c(0.0);
                 for (class, &score) in row.iter().enumerate() {
                     let shortfall = T::c(self.margin) - right + score;
-                    // Not `> 0`, so that a NaN counts.
-                    if class != label as usize && !(shortfall <= T::c(0.0)) {
+                    if class != label as usize && (shortfall > T::c(0.0) || shortfall.is_nan()) {
                         sum += if self.squared { shortfall * shortfall } else { shortfall };
                     }
                 }
