@@ -63,6 +63,11 @@ pub fn normalize_axes(op: &str, axes: &[isize], rank: usize) -> Result<Vec<usize
     Ok(result)
 }
 
+/// A row-major `shape` as `[outer, extent, inner]` around `axis`: all axes before it as one, and all after it.
+pub fn around_axis(shape: &[usize], axis: usize) -> [usize; 3] {
+    [element_count(&shape[..axis]), shape[axis], element_count(&shape[axis + 1..])]
+}
+
 /// The multi-index of the row-major `flat` index in `shape`.
 pub fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];

@@ -20,10 +20,12 @@ const CONVOLUTION: &[&str] = &["conv1d", "conv2d", "conv_transpose2d"];
 const PRODUCT: &[&str] = &["matmul"];
 const ELEMENTWISE: &[&str] = &["elementwise", "constant", "dropout", "movement"];
 const IMAGES: &[&str] = &["adaptive_max_pool", "border", "lp_pool", "pixel_shuffle", "resample"];
+const INDEXING: &[&str] = &["cumsum", "embedding", "gather", "scatter_add", "sort"];
+const LOSSES: &[&str] = &["cosine_similarity", "cross_entropy", "focal", "multi_margin"];
 const COMPOSED: &[&str] = &["attention", "einsum", "glu", "norm", "statistics"];
-const OTHERS: &[&str] = &["batch_norm", "cross_entropy", "pool", "recompute", "reduce", "softmax"];
+const OTHERS: &[&str] = &["batch_norm", "pool", "recompute", "reduce", "softmax"];
 /// All of them.
-const DEALT: [&[&str]; 6] = [CONVOLUTION, PRODUCT, ELEMENTWISE, IMAGES, COMPOSED, OTHERS];
+const DEALT: [&[&str]; 8] = [CONVOLUTION, PRODUCT, ELEMENTWISE, IMAGES, INDEXING, LOSSES, COMPOSED, OTHERS];
 
 #[test]
 fn every_family_is_tested_once() {
@@ -63,6 +65,16 @@ fn images_on_the_gpu() {
 }
 
 #[test]
+fn indexing_on_the_gpu() {
+    check_on_gpu(INDEXING);
+}
+
+#[test]
+fn losses_on_the_gpu() {
+    check_on_gpu(LOSSES);
+}
+
+#[test]
 fn other_families_on_the_gpu() {
     check_on_gpu(OTHERS);
 }
@@ -78,7 +90,7 @@ fn some_of_all_kinds_of_work_on_the_gpu_with_checked_shaders() {
     let Some(device) = common::checked_gpu() else { return };
     check(&device, &["batch_norm", "cross_entropy", "dropout", "movement", "reduce", "softmax"], 1);
     check(&device, &["elementwise", "pool"], 8);
-    check(&device, IMAGES, 5);
+    check(&device, &[IMAGES, INDEXING, LOSSES].concat(), 5);
     check(&device, &["conv2d", "matmul"], 24);
 }
 

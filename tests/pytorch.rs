@@ -132,9 +132,7 @@ fn apply(op: &str, p: &Params<'_>, x: &[Tensor]) -> Vec<Tensor> {
         "matmul" => x[0].matmul(&x[1]),
         "linear" => x[0].linear(&x[1], x.get(2)),
         "einsum" => x[0].einsum(p.0["equation"].as_str().unwrap(), &x[1..].iter().collect::<Vec<_>>()),
-        "scaled_dot_product_attention" => {
-            x[0].scaled_dot_product_attention(&x[1], &x[2], x.get(3), p.flag("causal"))
-        }
+        "scaled_dot_product_attention" => x[0].scaled_dot_product_attention(&x[1], &x[2], x.get(3), p.flag("causal")),
         "max_pool2d" => x[0].max_pool2d(pooled()),
         "avg_pool2d" => x[0].avg_pool2d_with(pooled(), p.flag("include_padding")),
         "lp_pool2d" => x[0].lp_pool2d(p.number("p"), pooled()),

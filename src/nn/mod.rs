@@ -7,6 +7,7 @@
 mod activation;
 mod attention;
 mod conv;
+mod embedding;
 mod images;
 mod linear;
 pub mod models;
@@ -18,14 +19,15 @@ mod sample_norm;
 use std::sync::Arc;
 
 pub use activation::Activation;
+pub use attention::MultiHeadAttention;
+pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d};
+pub use embedding::Embedding;
 pub use images::{
     CircularPad2d, PixelShuffle, PixelUnshuffle, ReflectionPad2d, ReplicationPad2d, Upsample, UpsampleSize,
 };
-pub use conv::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d};
 pub use linear::Linear;
 pub use norm::{BatchNorm, Dropout};
 pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, Flatten, GlobalAvgPool2d, LpPool2d, MaxPool2d};
-pub use attention::MultiHeadAttention;
 pub use prelu::Prelu;
 pub use sample_norm::{GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 

@@ -7,6 +7,9 @@
 //!
 //! A label that is no class makes the loss of its row, and the gradient, NaN: labels are data, which no shape rule can
 //! check, and a mistake must show.
+//!
+//! Targets that are no labels ([`SoftCrossEntropy`]): loss = −Σ tᵢ·log pᵢ for any weights t of the classes, as PyTorch's
+//! with class probabilities. This one is a decomposition.
 
 use crate::array::{Array, Float};
 use crate::dtype::DType;
@@ -133,7 +136,80 @@ impl Op for SoftmaxCrossEntropy {
     }
 }
 
+/// Logits and targets `[…, C]`, both floats → the loss of every row, `[…]`.
+#[derive(Clone, Debug)]
+pub struct SoftCrossEntropy;
+
+impl Op for SoftCrossEntropy {
+    fn name(&self) -> &'static str {
+        "soft_cross_entropy"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let name = self.name();
+        expect_inputs(name, inputs, 2)?;
+        let (logits, targets) = (&inputs[0], &inputs[1]);
+        if !logits.dtype.is_float() || logits.dtype != targets.dtype {
+            return Err(Error::dtype(
+                name,
+                format_args!("the logits are {logits} and the targets {targets}, both must be floats; cast first"),
+            ));
+        }
+        if logits.shape != targets.shape {
+            let message = format_args!("the targets are {targets}, the logits {logits} need a number a class");
+            return Err(Error::shape(name, message));
+        }
+        match logits.shape.split_last() {
+            Some((1.., rows)) => Ok(vec![TensorType::new(logits.dtype, rows)]),
+            _ => Err(Error::shape(name, format_args!("no classes on the last axis of {logits}"))),
+        }
+    }
+
+    fn gradient(&self) -> Gradient<'_> {
+        Gradient::Decompose
+    }
+
+    fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        with_float!(self.name(), inputs[0], T => {
+            let (logits, targets) = (inputs[0].as_slice::<T>()?, inputs[1].as_slice::<T>()?);
+            let rows = &inputs[0].shape()[..inputs[0].shape().len() - 1];
+            let classes = inputs[0].shape()[rows.len()];
+            let mut losses = Vec::new();
+            for (row, targets) in logits.chunks(classes).zip(targets.chunks(classes)) {
+                // A NaN that `max` drops comes back with the sum.
+                let largest = row.iter().copied().fold(row[0], T::max);
+                let log = row.iter().map(|&z| (z - largest).exp()).sum::<T>().ln();
+                losses.push(row.iter().zip(targets).map(|(&z, &t)| t * (log - (z - largest))).sum::<T>());
+            }
+            Ok(vec![Array::new(rows, losses)?])
+        })
+    }
+
+    fn lowering(&self, _: &[TensorType], _: &[TensorType]) -> Lowering {
+        Lowering::Decompose
+    }
+
+    fn decompose(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+        let mut shape = graph.shape(inputs[0]).to_vec();
+        let axis = shape.len() - 1;
+        let log = graph.log_softmax(inputs[0], axis)?;
+        let weighted = graph.mul(inputs[1], log)?;
+        let sum = graph.sum(weighted, &[axis])?;
+        let loss = graph.unary("neg", sum)?;
+        shape.pop();
+        Ok(vec![graph.reshape(loss, &shape)?])
+    }
+}
+
 impl Graph {
+    /// The softmax cross-entropy of every row with any weights of the classes: `−Σ t·log softmax(z)` over the last axis.
+    ///
+    /// # Errors
+    /// When logits and targets are not floats of one shape, or there are no classes.
+    pub fn soft_cross_entropy(&mut self, logits: Value, targets: Value) -> Result<Value> {
+        self.emit(SoftCrossEntropy, &[logits, targets])
+    }
+
     /// The softmax cross-entropy of every row: logits `[N, C]` and labels `u32[N]` give losses `[N]`.
     ///
     /// A label of C or more gives NaN.
@@ -212,5 +288,37 @@ pub fn samples() -> Vec<Sample> {
         refuse("images", 0.0, data(&[2, 2, 3]), numbers(&[2]), ErrorKind::Shape, "takes logits [N, C]"),
         refuse("no classes", 0.0, data(&[2, 0]), numbers(&[2]), ErrorKind::Shape, "classes"),
     ]);
+    samples.extend(soft_samples());
     samples
+}
+
+fn soft_samples() -> Vec<Sample> {
+    let tolerance = Tolerance {
+        absolute: 1e-5,
+        relative: 2e-6,
+        reason: "log_softmax is right to 2e-6, and the targets of a row sum to 4 or less",
+    };
+    let logits = |shape: &[usize]| Sample::uniform(shape, -4.0, 4.0, 6);
+    let targets = |shape: &[usize]| Sample::uniform(shape, 0.0, 1.0, 7);
+    let new = |name, logits, targets| Sample::new(name, SoftCrossEntropy, vec![logits, targets], tolerance);
+    let both = |name, shape: &[usize]| new(name, logits(shape), targets(shape));
+    let matrix = |elements: Vec<f32>| Array::new(&[elements.len() / 4, 4], elements).expect("rows of four");
+    let spread = matrix(vec![1e4, 9999.0, -1e4, 9998.5, 80.0, -80.0, 0.0, 79.0]);
+    let undefined = matrix(vec![0.0, f32::NAN, 1.0, 2.0, 0.5, f32::NEG_INFINITY, 1.0, -1.0]);
+    let (shape, dtype) = (ErrorKind::Shape, ErrorKind::DType);
+    let refuse =
+        |name, logits, targets, kind, words| Sample::error(name, SoftCrossEntropy, vec![logits, targets], kind, words);
+    vec![
+        both("rows", &[5, 4]),
+        both("image", &[2, 3, 2, 5]),
+        both("one row", &[7]),
+        both("one class", &[3, 1]),
+        both("no rows", &[0, 4]),
+        new("logits of ±10000", spread, matrix(vec![0.5, 0.25, 0.0, 0.25, 0.0, 0.0, 0.5, 0.5])),
+        new("NaN, class ruled out", undefined, targets(&[2, 4])).not_smooth(),
+        refuse("labels", logits(&[2, 3]), Array::zeros(&[2], DType::U32), dtype, "both must be floats"),
+        refuse("shapes differ", logits(&[2, 3]), targets(&[2, 4]), shape, "need a number a class"),
+        refuse("no classes", logits(&[2, 0]), targets(&[2, 0]), shape, "no classes on the last axis"),
+        refuse("no axes", logits(&[]), targets(&[]), shape, "no classes on the last axis"),
+    ]
 }

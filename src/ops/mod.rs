@@ -13,23 +13,31 @@ pub mod constant;
 pub mod conv1d;
 pub mod conv2d;
 pub mod conv_transpose2d;
+pub mod cosine_similarity;
 pub mod cross_entropy;
+pub mod cumsum;
 pub mod custom;
 pub mod dropout;
 pub mod einsum;
 pub mod elementwise;
+pub mod embedding;
+pub mod focal;
+pub mod gather;
 pub mod glu;
 pub mod lp_pool;
 pub mod matmul;
 pub mod movement;
 pub mod mse;
+pub mod multi_margin;
 pub mod norm;
 pub mod pixel_shuffle;
 pub mod pool;
 pub mod recompute;
 pub mod reduce;
 pub mod resample;
+pub mod scatter_add;
 pub mod softmax;
+pub mod sort;
 pub mod statistics;
 
 use crate::graph::Sample;
@@ -52,20 +60,28 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "conv1d", samples: conv1d::samples },
     Family { name: "conv2d", samples: conv2d::samples },
     Family { name: "conv_transpose2d", samples: conv_transpose2d::samples },
+    Family { name: "cosine_similarity", samples: cosine_similarity::samples },
     Family { name: "cross_entropy", samples: cross_entropy::samples },
+    Family { name: "cumsum", samples: cumsum::samples },
     Family { name: "dropout", samples: dropout::samples },
     Family { name: "einsum", samples: einsum::samples },
     Family { name: "elementwise", samples: elementwise::samples },
+    Family { name: "embedding", samples: embedding::samples },
+    Family { name: "focal", samples: focal::samples },
+    Family { name: "gather", samples: gather::samples },
     Family { name: "glu", samples: glu::samples },
     Family { name: "lp_pool", samples: lp_pool::samples },
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },
+    Family { name: "multi_margin", samples: multi_margin::samples },
     Family { name: "norm", samples: norm::samples },
     Family { name: "pixel_shuffle", samples: pixel_shuffle::samples },
     Family { name: "pool", samples: pool::samples },
     Family { name: "recompute", samples: recompute::samples },
     Family { name: "reduce", samples: reduce::samples },
     Family { name: "resample", samples: resample::samples },
+    Family { name: "scatter_add", samples: scatter_add::samples },
     Family { name: "softmax", samples: softmax::samples },
+    Family { name: "sort", samples: sort::samples },
     Family { name: "statistics", samples: statistics::samples },
 ];

@@ -6,10 +6,12 @@
 //! Before: [`crate::ops`] emits the nodes. After: [`crate::program`] traces and compiles; [`crate::nn`] is written with
 //! tensors alone.
 
-mod images;
-mod convolutions;
 mod attention;
+mod convolutions;
 mod functions;
+mod images;
+mod indexing;
+mod losses;
 mod methods;
 mod norms;
 mod operators;

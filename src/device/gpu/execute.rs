@@ -126,6 +126,8 @@ fn bind(
     let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) }];
     for (i, bound) in dispatch.bindings.iter().enumerate() {
         let (arena, range) = schedule.range(bound.slot);
+        // An empty tensor may lie at the end of its arena, and a binding must not be empty.
+        let range = if range.is_empty() { 0..0 } else { range };
         let buffer = buffers.get(&arena).ok_or_else(|| {
             Error::new(ErrorKind::Graph, format!("{}: the arena {arena} has no buffer", dispatch.label))
         })?;

@@ -2,12 +2,13 @@
 //!
 //! A row ([`Row`]) has a name, the function in Rust (one generic text for `f32` and `f64`: the reference and the CPU
 //! device), the function in WGSL, the gradient rule and the points on which it is tested. A new activation is one row in
-//! `activations.rs`, a new function one in `table.rs`, and nothing else. Operands broadcast by NumPy's rule; the walker of
-//! [`crate::autodiff`] undoes broadcasting, so rules ignore it. Constants of a row (a slope, limits) are trailing arguments
-//! of its function.
+//! `activations.rs`, a loss of each element one in `losses.rs`, any other function one in `table.rs`, and nothing else.
+//! Operands broadcast by NumPy's rule; the walker of [`crate::autodiff`] undoes broadcasting, so rules ignore it. Constants of
+//! a row (a slope, limits) are trailing arguments of its function.
 
 mod activations;
 mod functions;
+mod losses;
 mod table;
 
 use std::fmt;
@@ -25,7 +26,7 @@ use crate::shape::{broadcast, element_count, unravel};
 
 /// All elementwise operations.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    table::ROWS.iter().chain(activations::ROWS)
+    table::ROWS.iter().chain(activations::ROWS).chain(losses::ROWS)
 }
 
 /// The row called `name`.
@@ -206,7 +207,7 @@ impl Graph {
     ///
     /// # Errors
     /// When shapes or element types do not fit.
-    pub fn elementwise(&mut self, name: &'static str, inputs: &[Value], parameters: &[f64]) -> Result<Value> {
+    pub fn elementwise(&mut self, name: &str, inputs: &[Value], parameters: &[f64]) -> Result<Value> {
         self.emit(Elementwise { row: row_named(name)?, parameters: parameters.to_vec() }, inputs)
     }
 
@@ -296,7 +297,7 @@ impl Graph {
 
 /// The samples of all rows.
 pub fn samples() -> Vec<Sample> {
-    rows().flat_map(row_samples).collect()
+    rows().flat_map(row_samples).chain(losses::samples()).collect()
 }
 
 fn row_samples(row: &'static Row) -> Vec<Sample> {
@@ -353,7 +354,10 @@ fn row_samples(row: &'static Row) -> Vec<Sample> {
             } else {
                 // Every pair of special values.
                 let column = Array::new(&[count, 1], special.clone());
-                column.and_then(|c| Ok(vec![c, Array::new(&[count], special)?]))
+                column.and_then(|c| {
+                    let others = std::iter::repeat_n(Array::new(&[count], special)?, row.arity - 1);
+                    Ok(std::iter::once(c).chain(others).collect())
+                })
             };
             let points = points.expect("as many values as the shape says");
             samples.push(Sample::new(name("special values"), op(), points, tolerance).not_smooth());

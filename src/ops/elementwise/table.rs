@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Backward, Function, Tolerance, Value, Wgsl};
 
-type Forms = (fn(DType, &[&[u32]], &mut [u32]), fn(&[f64]) -> f64, fn(&[f32]) -> f32);
+pub(super) type Forms = (fn(DType, &[&[u32]], &mut [u32]), fn(&[f64]) -> f64, fn(&[f32]) -> f32);
 
 /// Tolerance of drivers' `exp`: WGSL allows 3 + 2·|x| ulp.
 pub(super) const EXP: Tolerance = Tolerance {

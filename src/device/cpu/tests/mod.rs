@@ -174,7 +174,7 @@ fn programs_over_common_buffers_run_from_two_threads() {
 }
 
 #[test]
-fn an_opaque_step_runs_the_reference() {
+fn an_opaque_step_runs_the_reference_on_the_shapes_of_the_graph() {
     let op = Arc::new(crate::ops::reduce::Reduction { accumulator: crate::graph::Accumulator::ArgMax, axes: vec![1] });
     let shader = Opaque { wgsl: "", constants: vec![], extents: vec![], workgroups: 1 };
     // Stored as a vector: reshaping moves nothing.

@@ -1,0 +1,28 @@
+// Running sums along one axis; a line an invocation, in order.
+//
+// Prelude: WORKGROUP; params.extents = (lines, extent of the axis, elements after it, 1 if exclusive + 2 if reversed);
+// in0 = x, out0 = the sums.
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = workgroup_index(id, count) * WORKGROUP + lane;
+    if (line >= params.extents.x) {
+        return;
+    }
+    let extent = params.extents.y;
+    let inner = params.extents.z;
+    let exclusive = (params.extents.w & 1u) != 0u;
+    let reversed = (params.extents.w & 2u) != 0u;
+    let first = line / inner * extent * inner + line % inner;
+    var sum = 0.0;
+    for (var step = 0u; step < extent; step += 1u) {
+        let element = first + select(step, extent - 1u - step, reversed) * inner;
+        let before = sum;
+        sum += in0[element];
+        out0[element] = select(sum, before, exclusive);
+    }
+}
