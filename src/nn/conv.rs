@@ -6,7 +6,7 @@ use crate::tensor::{Init, Scope, Tensor};
 
 /// A 2-D convolution of `[N, H, W, C]`. Parameters: `weight` `[channels, kernel height, kernel width, C / groups]`,
 /// `bias` `[channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2d {
     /// Output channels.
     pub channels: usize,
@@ -16,12 +16,17 @@ pub struct Conv2d {
     pub groups: usize,
     /// Whether there is a bias. A batch norm right after makes it useless.
     pub bias: bool,
+    /// Initial weights; even within `1 / √(fan in)` if nothing is said.
+    pub weight_init: Option<Init>,
+    /// Initial bias; as the weights if nothing is said.
+    pub bias_init: Option<Init>,
 }
 
 impl Conv2d {
     /// A layer with `channels` outputs and a square kernel; stride 1, no padding, a bias.
     pub fn new(channels: usize, kernel_size: usize) -> Self {
-        Conv2d { channels, window: Window::new([kernel_size; 2]), groups: 1, bias: true }
+        let window = Window::new([kernel_size; 2]);
+        Conv2d { channels, window, groups: 1, bias: true, weight_init: None, bias_init: None }
     }
 
     /// Sets both strides.
@@ -58,6 +63,20 @@ impl Conv2d {
         self.bias = false;
         self
     }
+
+    /// Sets the initial weights.
+    #[must_use]
+    pub fn weight_init(mut self, init: Init) -> Self {
+        self.weight_init = Some(init);
+        self
+    }
+
+    /// Sets the initial bias.
+    #[must_use]
+    pub fn bias_init(mut self, init: Init) -> Self {
+        self.bias_init = Some(init);
+        self
+    }
 }
 
 impl Module for Conv2d {
@@ -65,8 +84,9 @@ impl Module for Conv2d {
         let inputs = x.shape().last().copied().unwrap_or(1) / self.groups.max(1);
         let [height, width] = self.window.kernel_size;
         let init = Init::fan_in(inputs * self.window.taps());
-        let weight = scope.param("weight", &[self.channels, height, width, inputs], init.clone());
+        let shape = [self.channels, height, width, inputs];
+        let weight = scope.param("weight", &shape, self.weight_init.unwrap_or(init));
         let y = x.conv2d(&weight, self.window, self.groups);
-        if self.bias { y + scope.param("bias", &[self.channels], init) } else { y }
+        if self.bias { y + scope.param("bias", &[self.channels], self.bias_init.unwrap_or(init)) } else { y }
     }
 }

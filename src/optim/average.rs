@@ -1,0 +1,46 @@
+//! Averages of parameters over the steps of their training.
+
+use super::{Optimizer, advance};
+use crate::dtype::DType;
+use crate::tensor::{AVERAGE, AVERAGE_STEPS, Gradients, Init, Trace};
+
+/// An optimizer that keeps an exponential moving average of the parameters after its steps (Polyak & Juditsky 1992), by
+/// the formula of PyTorch's `get_ema_multi_avg_fn`:
+///
+/// ```text
+/// a ← p                                        at the first step
+/// a ← a + (1 - decay) · (p - a)                later
+/// ```
+///
+/// The averages are states of the model, `average/…`, and go to files with its weights. A program that calls
+/// [`Trace::use_averages`] before it traces the model computes with them; a [`crate::train::Trainer`] evaluates and predicts
+/// so. Running statistics of batch norm are those of training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Averaged<O> {
+    /// The optimizer.
+    pub inner: O,
+    /// The share of the old average in the new one, such as 0.999.
+    pub decay: f64,
+}
+
+impl<O: Optimizer> Optimizer for Averaged<O> {
+    fn update(&self, trace: &Trace, gradients: &Gradients) {
+        self.inner.update(trace, gradients);
+        let root = trace.scope();
+        let before = root.shared_state(AVERAGE_STEPS, &[], DType::U32, Init::Constant(0.0));
+        let one = trace.constant(1.0, DType::U32);
+        let steps = advance(&before, &(&before + &one));
+        // All of the parameter at the first step, so that the average starts as the parameter, not as 0.
+        let [all, some] = [1.0, 1.0 - self.decay].map(|share| trace.constant(share, DType::F32));
+        let share = steps.equal(&one).select(&all, &some);
+        for (name, parameter, _) in &gradients.entries {
+            let average = root.companion(AVERAGE, name, parameter.shape());
+            let new = &average + (trace.updated(parameter) - &average) * &share;
+            trace.update(&average, &new);
+        }
+    }
+
+    fn runs_per_step(&self) -> usize {
+        self.inner.runs_per_step()
+    }
+}
