@@ -33,9 +33,10 @@ impl<O: Optimizer> Optimizer for Averaged<O> {
         // All of the parameter at the first step, so that the average starts as the parameter, not as 0.
         let [all, some] = [1.0, 1.0 - self.decay].map(|share| trace.constant(share, DType::F32));
         let share = steps.equal(&one).select(&all, &some);
-        for (name, parameter, _) in &gradients.entries {
-            let average = root.companion(AVERAGE, name, parameter.shape());
-            let new = &average + (trace.updated(parameter) - &average) * &share;
+        // Frozen parameters too: a program that computes with averages reads nothing else.
+        for (name, parameter) in trace.parameters() {
+            let average = root.companion(AVERAGE, &name, parameter.shape());
+            let new = &average + (trace.updated(&parameter) - &average) * &share;
             trace.update(&average, &new);
         }
     }

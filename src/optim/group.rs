@@ -89,7 +89,7 @@ impl<O: Optimizer> Optimizer for Grouped<O> {
 /// Keeps an error for a pattern that no parameter fits: a misspelt one must not pass for a rule.
 #[track_caller]
 pub(super) fn check_patterns(trace: &Trace, patterns: &[String]) {
-    let names = trace.parameter_names();
+    let names: Vec<String> = trace.parameters().into_iter().map(|(name, _)| name).collect();
     for pattern in patterns.iter().filter(|pattern| !names.iter().any(|name| matches(pattern, name))) {
         let text = format!("no parameter fits the pattern {pattern:?}; there are {}", names.join(", "));
         trace.fail(Error::new(ErrorKind::Config, text), Location::caller());

@@ -183,7 +183,7 @@ fn side_by_side<const N: usize>(scalars: [Tensor; N]) -> [Tensor; N] {
     let rows = scalars.map(|scalar| scalar.reshape(&[1]));
     let rest: Vec<&Tensor> = rows[1..].iter().collect();
     let row = rows[0].concat(&rest, 0);
-    std::array::from_fn(|i| row.slice(&[i..i + 1]).reshape(&[]))
+    std::array::from_fn(|i| row.slice(std::slice::from_ref(&(i..i + 1))).reshape(&[]))
 }
 
 /// The Euclidean norm of all elements.

@@ -177,8 +177,8 @@ fn merge_neighbours(fused: &mut Fused, capabilities: &Capabilities<'_>) {
         let mut best = steps[next].clone();
         let mut taken = next;
         let mut joined = best.clone();
-        for i in next + 1..end {
-            let Some(wider) = join(&joined, &steps[i], &lengths, next >= cut) else { break };
+        for (i, step) in steps.iter().enumerate().take(end).skip(next + 1) {
+            let Some(wider) = join(&joined, step, &lengths, next >= cut) else { break };
             joined = without(wider, |slot| needless(slot, i));
             if buffers(&joined) <= capabilities.operands {
                 (best, taken) = (joined.clone(), i);

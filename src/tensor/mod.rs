@@ -87,10 +87,11 @@ impl Trace {
         self.scope().shared_state(AVERAGE_STEPS, &[], DType::U32, Init::Constant(0.0));
     }
 
-    /// The names of all parameters declared so far.
-    pub(crate) fn parameter_names(&self) -> Vec<String> {
+    /// All parameters so far, by the order in which they were declared.
+    pub(crate) fn parameters(&self) -> Vec<(String, Tensor)> {
         let inner = self.lock();
-        inner.specs.iter().filter(|spec| spec.leaf == Leaf::Parameter).map(|spec| spec.name.clone()).collect()
+        let tensor = |value: Value| Tensor { trace: self.clone(), value, ty: inner.graph.type_of(value).clone() };
+        inner.graph.leaves(Leaf::Parameter).map(|(name, value)| (name.to_owned(), tensor(value))).collect()
     }
 
     /// Asks the store to keep parameters of one `group` next to each other in memory, so that one step can update them.

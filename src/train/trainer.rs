@@ -55,7 +55,11 @@ impl Settings {
     /// The same settings with the default optimizer at another learning rate.
     #[must_use]
     pub fn learning_rate(self, learning_rate: f64) -> Self {
-        Settings { optimizer: Box::new(Adam::decoupled(learning_rate, 0.01)), ..self }
+        Settings { optimizer: Settings::default_optimizer(learning_rate), ..self }
+    }
+
+    fn default_optimizer(learning_rate: f64) -> Box<dyn Optimizer> {
+        Box::new(Adam::decoupled(learning_rate, 0.01))
     }
 }
 
@@ -65,7 +69,7 @@ impl Default for Settings {
         Settings {
             epochs: 20,
             batch_size: 64,
-            optimizer: Box::new(Adam::decoupled(Settings::LEARNING_RATE, 0.01)),
+            optimizer: Settings::default_optimizer(Settings::LEARNING_RATE),
             schedule: Schedule::default(),
             plateau: None,
             label_smoothing: 0.0,

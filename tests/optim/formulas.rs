@@ -1,4 +1,5 @@
-//! The formulas of all optimizers, as plain loops.
+//! The formulas of all optimizers, as plain loops. What PyTorch 2.15.0 has of them gives the same numbers in `f64`, within
+//! 1e-14 (NAdam, which keeps a product in `f32` there, within 1e-9).
 
 use neuropil::optim::{Adagrad, Adam, Lamb, Lars, Lion, Muon, NAdam, Optimizer, RmsProp, Sgd};
 
@@ -43,8 +44,6 @@ pub struct Rule {
     pub formula: fn(x: &mut Parameter, rate: f64, t: i32),
     /// Whether no element of a parameter minds another.
     pub elementwise: bool,
-    /// How much more than SGD the rule makes of rounding.
-    pub amplification: f64,
 }
 
 fn norm(values: &[f64]) -> f64 {
@@ -237,14 +236,8 @@ fn muon(x: &mut Parameter, rate: f64, t: i32) {
 }
 
 pub fn rules() -> Vec<Rule> {
-    let rule = |name, optimizer: Box<dyn Optimizer>, formula| Rule {
-        name,
-        optimizer,
-        formula,
-        elementwise: true,
-        amplification: 1.0,
-    };
-    let by_layer = |rule: Rule, amplification| Rule { elementwise: false, amplification, ..rule };
+    let rule = |name, optimizer: Box<dyn Optimizer>, formula| Rule { name, optimizer, formula, elementwise: true };
+    let by_layer = |rule: Rule| Rule { elementwise: false, ..rule };
     let plain_nadam = NAdam::new(RATE);
     let all_of_rmsprop = RmsProp { weight_decay: 0.1, momentum: 0.9, centered: true, ..RmsProp::new(RATE) };
     let all_of_adagrad =
@@ -265,15 +258,13 @@ pub fn rules() -> Vec<Rule> {
         rule("NAdam", Box::new(plain_nadam), nadam),
         rule("NAdam, decay", Box::new(NAdam { weight_decay: 0.1, ..plain_nadam }), nadam_with_decay),
         rule("NAdamW", Box::new(NAdam { weight_decay: 0.1, decoupled: true, ..plain_nadam }), nadamw),
-        // The first steps go ten times as far as the learning rate.
-        Rule { amplification: 10.0, ..rule("RMSProp", Box::new(RmsProp::new(RATE)), rmsprop) },
-        Rule { amplification: 10.0, ..rule("RMSProp, all", Box::new(all_of_rmsprop), rmsprop_with_all) },
+        rule("RMSProp", Box::new(RmsProp::new(RATE)), rmsprop),
+        rule("RMSProp, all", Box::new(all_of_rmsprop), rmsprop_with_all),
         rule("Adagrad", Box::new(Adagrad::new(RATE)), adagrad),
         rule("Adagrad, all", Box::new(all_of_adagrad), adagrad_with_all),
         rule("Lion", Box::new(Lion { weight_decay: 0.1, ..Lion::new(RATE) }), lion),
-        by_layer(rule("LAMB", Box::new(Lamb::new(RATE)), lamb), 2.0),
-        by_layer(rule("LARS", Box::new(Lars::new(RATE)), lars), 1.0),
-        // Small singular values grow 500-fold, and their rounding with them.
-        by_layer(rule("Muon", Box::new(Muon::new(RATE, Adam::decoupled(RATE, 0.1))), muon), 100.0),
+        by_layer(rule("LAMB", Box::new(Lamb::new(RATE)), lamb)),
+        by_layer(rule("LARS", Box::new(Lars::new(RATE)), lars)),
+        by_layer(rule("Muon", Box::new(Muon::new(RATE, Adam::decoupled(RATE, 0.1))), muon)),
     ]
 }

@@ -110,6 +110,7 @@ fn small_batches_add_up_to_a_large_one() {
 fn averages_follow_the_parameters() {
     for device in common::devices() {
         let store = Store::new(&device, 3);
+        store.freeze("norm.weight");
         let program = program(&store, &Sgd::new(0.1).averaged(0.75), &PARAMETERS);
         let averages = || -> Vec<f64> {
             let average = |name: &str| store.get(&format!("average/{name}")).unwrap().to_f64_vec();
