@@ -1,5 +1,7 @@
 //! Averages of parameters over the steps of their training.
 
+use std::collections::HashSet;
+
 use super::{Optimizer, advance};
 use crate::dtype::DType;
 use crate::tensor::{AVERAGE, AVERAGE_STEPS, Gradients, Init, Trace};
@@ -31,12 +33,15 @@ impl<O: Optimizer> Optimizer for Averaged<O> {
         let one = trace.constant(1.0, DType::U32);
         let steps = advance(&before, &(&before + &one));
         // All of the parameter at the first step, so that the average starts as the parameter, not as 0.
-        let [all, some] = [1.0, 1.0 - self.decay].map(|share| trace.constant(share, DType::F32));
-        let share = steps.equal(&one).select(&all, &some);
+        let [whole, part] = [1.0, 1.0 - self.decay].map(|share| trace.constant(share, DType::F32));
+        let share = steps.equal(&one).select(&whole, &part);
         // Frozen parameters too: a program that computes with averages reads nothing else.
-        for (name, parameter) in trace.parameters() {
-            let average = root.companion(AVERAGE, &name, parameter.shape());
-            let new = &average + (trace.updated(&parameter) - &average) * &share;
+        let trained: HashSet<&str> = gradients.entries.iter().map(|(name, ..)| name.as_str()).collect();
+        let all = trace.parameters();
+        let frozen = all.iter().filter(|(name, _)| !trained.contains(name.as_str())).map(|(name, p)| (name, p));
+        for (name, parameter) in frozen.chain(gradients.entries.iter().map(|(name, p, _)| (name, p))) {
+            let average = root.companion(AVERAGE, name, parameter.shape());
+            let new = &average + (trace.updated(parameter) - &average) * &share;
             trace.update(&average, &new);
         }
     }
