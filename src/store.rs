@@ -291,7 +291,7 @@ impl Store {
 
     fn initial(&self, spec: &Spec) -> Array {
         if spec.name == "random.key" {
-            let key = vec![self.0.seed as u32, (self.0.seed >> 32) as u32];
+            let key = [self.0.seed as u32, (self.0.seed >> 32) as u32];
             return Init::Words(key).values(&spec.name, &TensorType::new(DType::U32, [2]), self.0.seed);
         }
         spec.init.values(&spec.name, &spec.ty, self.0.seed)

@@ -377,3 +377,21 @@ fn programs_of_one_store_share_its_parameters() {
     assert!(moved.iter().all(|m| (m.abs() - 0.2).abs() < 0.02), "{first:?} {second:?} {third:?}");
     assert_eq!(store.parameter_count(), 2);
 }
+
+#[test]
+fn layers_start_as_they_are_told() {
+    let values = initial(&Device::cpu(), 1, |scope| {
+        let x = scope.trace().input("x", &[2, 5, 5, 3], DType::F32);
+        let conv = Conv2d::new(4, 3).weight_init(Init::Orthogonal { gain: 1.0 }).bias_init(Init::Constant(0.5));
+        let y = conv.forward(&scope.enter("conv"), x).flatten(1);
+        let linear = Linear::new(2).weight_init(Init::XavierUniform { gain: 1.0 }).no_bias();
+        let _ = linear.forward(&scope.enter("linear"), y);
+    });
+    assert_eq!(values.keys().map(String::as_str).collect::<Vec<_>>(), ["conv.bias", "conv.weight", "linear.weight"]);
+    assert_eq!(values["conv.bias"].to_f64_vec(), [0.5; 4]);
+    let squares: f64 = values["conv.weight"].to_f64_vec().iter().map(|x| x * x).sum();
+    assert!((squares - 4.0).abs() < 1e-5, "four rows of length 1: {squares}");
+    let bound = (6.0f64 / (36.0 + 2.0)).sqrt();
+    let largest = values["linear.weight"].to_f64_vec().iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    assert!(largest <= bound * 1.000001 && largest > 0.9 * bound, "{largest} of {bound}");
+}

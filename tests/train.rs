@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use neuropil::data::{Dataset, digits};
 use neuropil::nn::models::{ConvBlock, small_cnn};
 use neuropil::nn::{Conv2d, Dropout, Flatten, Linear, MaxPool2d, Sequential};
-use neuropil::optim::Sgd;
+use neuropil::optim::{Adam, Group, Optimizer, Plateau, Schedule, Sgd};
 use neuropil::train::{Augmentation, Epoch, Metrics, ModelFile, ModelInfo, Settings, Trainer};
 use neuropil::{Array, Device, Error, ErrorKind};
 
@@ -74,8 +74,8 @@ fn the_same_seed_gives_the_same_bits() {
         let run = |seed: u64| {
             let augmentation = Augmentation { shift: 1 };
             // 320 images in batches of 16 are 20 steps an epoch: 200 steps.
-            let settings =
-                Settings { seed, epochs: 10, batch_size: 16, learning_rate: 1e-2, augmentation, ..Settings::default() };
+            let settings = Settings { seed, epochs: 10, batch_size: 16, augmentation, ..Settings::default() };
+            let settings = settings.learning_rate(1e-2);
             let mut trainer = digits_trainer(&device, tiny_cnn(), settings);
             let epochs = fit(&mut trainer, &train, None).unwrap();
             assert_eq!(epochs.iter().map(|epoch| epoch.train.samples).sum::<usize>(), 200 * 16);
@@ -144,6 +144,64 @@ fn a_saved_model_is_loaded_as_it_was() {
     assert_eq!(other.store().weights().unwrap(), untouched);
 }
 
+/// Four runs of 16 images a step, gradients of limited norm, averaged weights: what is evaluated, predicted with and saved.
+#[test]
+fn a_trainer_takes_what_is_around_an_optimizer() {
+    let (train, test) = digits().unwrap();
+    for device in common::devices() {
+        let optimizer = Adam::decoupled(1e-2, 0.05).clip_norm(1.0).averaged(0.9);
+        let optimizer = optimizer.grouped([Group::new(&["*.bias", "*.norm.*"]).weight_decay(0.0)]).accumulate(4);
+        let settings = Settings { epochs: 3, batch_size: 16, optimizer: Box::new(optimizer), ..Settings::default() };
+        let mut trainer = digits_trainer(&device, tiny_cnn(), settings);
+        let before = trainer.evaluate(&test).unwrap();
+        assert!(before.accuracy < 0.5, "untrained, and not the average of nothing: {before:?}");
+        let epochs = fit(&mut trainer, &train, Some(&test)).unwrap();
+        println!("{epochs:?}");
+        let after = epochs[2].test.unwrap();
+        assert!(after.accuracy > 0.85 && epochs[2].train.loss < 0.5 * epochs[0].train.loss, "{epochs:?}");
+        // 1,438 images are 90 runs an epoch, and 270 runs 67 steps.
+        assert_eq!(trainer.store().get("average.steps").unwrap().item().unwrap(), 67.0);
+
+        let info = ModelInfo {
+            model: "mlp".to_owned(),
+            class_names: test.class_names().to_vec(),
+            image_shape: test.image_shape(),
+            dataset: test.name().to_owned(),
+        };
+        let mut trainer = digits_trainer(&device, neuropil::nn::models::mlp(10), averaging());
+        fit(&mut trainer, &train, None).unwrap();
+        let after = trainer.evaluate(&test).unwrap();
+        let weights = trainer.store().weights().unwrap();
+        assert_ne!(weights["head.weight"], weights["average/head.weight"]);
+        let mut loaded = Trainer::open(&device, &ModelFile { info, weights }, averaging()).unwrap();
+        assert_eq!(loaded.evaluate(&test).unwrap(), after);
+        fit(&mut loaded, &train, None).unwrap();
+        assert!(loaded.evaluate(&test).unwrap().loss < after.loss, "and training goes on from there");
+    }
+}
+
+fn averaging() -> Settings {
+    Settings { epochs: 1, optimizer: Box::new(Adam::new(1e-3).averaged(0.9)), ..Settings::default() }
+}
+
+/// A loss that does not fall lowers the learning rate: after that, nothing moves.
+#[test]
+fn a_plateau_lowers_the_learning_rate() {
+    let (train, test) = digits().unwrap();
+    let plateau = Plateau { gamma: 0.0, patience: 0, threshold: 0.99, ..Plateau::default() };
+    let settings = Settings {
+        epochs: 4,
+        schedule: Schedule::Constant(1.0),
+        plateau: Some(plateau),
+        batch_size: 256,
+        ..Settings::default()
+    };
+    let mut trainer = digits_trainer(&Device::cpu(), neuropil::nn::models::mlp(10), settings);
+    let epochs = fit(&mut trainer, &train, Some(&test)).unwrap();
+    let losses: Vec<f64> = epochs.iter().map(|epoch| epoch.test.unwrap().loss).collect();
+    assert!(losses[0] > losses[1] && losses[1] == losses[2] && losses[2] == losses[3], "{losses:?}");
+}
+
 /// A data set of `count` images of another size than the digits.
 fn others(count: usize) -> Dataset {
     let names = (0..10).map(|class| class.to_string()).collect();
@@ -186,13 +244,8 @@ fn nothing_to_train_on_is_an_error() {
 fn a_loss_that_is_no_number_ends_the_run() {
     let (train, _) = digits().unwrap();
     for device in common::devices() {
-        let settings = Settings {
-            epochs: 3,
-            optimizer: Box::new(Sgd::new(1e30)),
-            learning_rate: 1e30,
-            batch_size: 256,
-            ..Settings::default()
-        };
+        let settings =
+            Settings { epochs: 3, optimizer: Box::new(Sgd::new(1e30)), batch_size: 256, ..Settings::default() };
         let error = fit(&mut digits_trainer(&device, tiny_cnn(), settings), &train, None).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("the loss of epoch 1 is") && text.contains("lower the learning rate"), "{text}");

@@ -38,7 +38,7 @@ pub struct Arguments {
     #[arg(value_parser = at_least_one, allow_negative_numbers = true)]
     batch_size: usize,
     /// The largest learning rate; it rises to it and falls to zero
-    #[arg(long, value_name = "RATE", default_value_t = Settings::default().learning_rate)]
+    #[arg(long, value_name = "RATE", default_value_t = Settings::LEARNING_RATE)]
     #[arg(value_parser = positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Fixes the first weights, the order of the images and dropout
@@ -81,9 +81,8 @@ impl Arguments {
         Settings {
             epochs: self.epochs.unwrap_or(epochs),
             batch_size: self.batch_size,
-            learning_rate: self.learning_rate,
             seed: self.seed,
-            ..default
+            ..default.learning_rate(self.learning_rate)
         }
     }
 }
@@ -157,7 +156,8 @@ fn print_start(
     device: &Device,
     output: &Output,
 ) -> io::Result<()> {
-    let Settings { epochs, batch_size, learning_rate, seed, .. } = trainer.settings();
+    let Settings { epochs, batch_size, seed, .. } = trainer.settings();
+    let learning_rate = arguments.learning_rate;
     let (model, parameters) = (&arguments.model, trainer.store().parameter_count());
     let record = Record::event("start")
         .with_device(device)
@@ -168,7 +168,7 @@ fn print_start(
         .with("parameters", parameters)
         .with("epochs", *epochs)
         .with("batch_size", *batch_size)
-        .with("learning_rate", *learning_rate)
+        .with("learning_rate", learning_rate)
         .with("seed", *seed);
     output.record(&record)?;
 

@@ -57,13 +57,13 @@ impl MultiHeadAttention {
         if sizes != [features; 3] {
             let names = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
             return [0, 1, 2].map(|i| {
-                let init = Init::xavier_uniform(sizes[i], features);
+                let init = Init::XavierUniform { gain: 1.0 };
                 let weight = scope.param(names[i], &[features, sizes[i]], init);
                 let bias = biases.as_ref().map(|biases| biases.slice(&[part(i)]));
                 self.split(&inputs[i].linear(&weight, bias.as_ref()))
             });
         }
-        let init = Init::xavier_uniform(features, 3 * features);
+        let init = Init::XavierUniform { gain: 1.0 };
         let weight = scope.param("in_proj_weight", &[3 * features, features], init);
         if inputs.iter().all(|x| x.value() == inputs[0].value()) {
             // Self-attention: one product.

@@ -6,7 +6,7 @@ use crate::tensor::{Init, Scope, Tensor};
 
 /// A 2-D convolution of `[N, H, W, C]`. Parameters: `weight` `[channels, kernel height, kernel width, C / groups]`,
 /// `bias` `[channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2d {
     /// Output channels.
     pub channels: usize,
@@ -16,10 +16,14 @@ pub struct Conv2d {
     pub groups: usize,
     /// Whether there is a bias. A batch norm right after makes it useless.
     pub bias: bool,
+    /// Initial weights; even within `1 / √(fan in)` if nothing is said.
+    pub weight_init: Option<Init>,
+    /// Initial bias; as the weights if nothing is said.
+    pub bias_init: Option<Init>,
 }
 
 /// A 1-D convolution of `[N, L, C]`. Parameters: `weight` `[channels, kernel size, C / groups]`, `bias` `[channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv1d {
     /// Output channels.
     pub channels: usize,
@@ -29,11 +33,15 @@ pub struct Conv1d {
     pub groups: usize,
     /// Whether there is a bias.
     pub bias: bool,
+    /// Initial weights; even within `1 / √(fan in)` if nothing is said.
+    pub weight_init: Option<Init>,
+    /// Initial bias; as the weights if nothing is said.
+    pub bias_init: Option<Init>,
 }
 
 /// A 2-D transposed convolution of `[N, H, W, C]`, which goes back from the positions of a window to the pixels. Parameters:
 /// `weight` `[C, kernel height, kernel width, channels / groups]`, `bias` `[channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvTranspose2d {
     /// Output channels.
     pub channels: usize,
@@ -45,11 +53,15 @@ pub struct ConvTranspose2d {
     pub groups: usize,
     /// Whether there is a bias.
     pub bias: bool,
+    /// Initial weights; even within `1 / √(fan in)` if nothing is said.
+    pub weight_init: Option<Init>,
+    /// Initial bias; as the weights if nothing is said.
+    pub bias_init: Option<Init>,
 }
 
 /// A 1-D transposed convolution of `[N, L, C]`. Parameters: `weight` `[C, kernel size, channels / groups]`,
 /// `bias` `[channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvTranspose1d {
     /// Output channels.
     pub channels: usize,
@@ -61,19 +73,25 @@ pub struct ConvTranspose1d {
     pub groups: usize,
     /// Whether there is a bias.
     pub bias: bool,
+    /// Initial weights; even within `1 / √(fan in)` if nothing is said.
+    pub weight_init: Option<Init>,
+    /// Initial bias; as the weights if nothing is said.
+    pub bias_init: Option<Init>,
 }
 
 impl Conv2d {
     /// A layer with `channels` outputs and a square kernel; stride 1, no padding, a bias.
     pub fn new(channels: usize, kernel_size: usize) -> Self {
-        Conv2d { channels, window: Window::new([kernel_size; 2]), groups: 1, bias: true }
+        let window = Window::new([kernel_size; 2]);
+        Conv2d { channels, window, groups: 1, bias: true, weight_init: None, bias_init: None }
     }
 }
 
 impl Conv1d {
     /// A layer with `channels` outputs; stride 1, no padding, a bias.
     pub fn new(channels: usize, kernel_size: usize) -> Self {
-        Conv1d { channels, window: Window1d::new(kernel_size), groups: 1, bias: true }
+        let window = Window1d::new(kernel_size);
+        Conv1d { channels, window, groups: 1, bias: true, weight_init: None, bias_init: None }
     }
 }
 
@@ -81,7 +99,15 @@ impl ConvTranspose2d {
     /// A layer with `channels` outputs and a square kernel; stride 1, no padding, a bias.
     pub fn new(channels: usize, kernel_size: usize) -> Self {
         let window = Window::new([kernel_size; 2]);
-        ConvTranspose2d { channels, window, output_padding: [0; 2], groups: 1, bias: true }
+        ConvTranspose2d {
+            channels,
+            window,
+            output_padding: [0; 2],
+            groups: 1,
+            bias: true,
+            weight_init: None,
+            bias_init: None,
+        }
     }
 
     /// Sets the output padding of both axes.
@@ -96,7 +122,15 @@ impl ConvTranspose1d {
     /// A layer with `channels` outputs; stride 1, no padding, a bias.
     pub fn new(channels: usize, kernel_size: usize) -> Self {
         let window = Window1d::new(kernel_size);
-        ConvTranspose1d { channels, window, output_padding: 0, groups: 1, bias: true }
+        ConvTranspose1d {
+            channels,
+            window,
+            output_padding: 0,
+            groups: 1,
+            bias: true,
+            weight_init: None,
+            bias_init: None,
+        }
     }
 
     /// Sets the output padding.
@@ -144,6 +178,20 @@ macro_rules! settings {
                 self.bias = false;
                 self
             }
+
+            /// Sets the initial weights.
+            #[must_use]
+            pub fn weight_init(mut self, init: Init) -> Self {
+                self.weight_init = Some(init);
+                self
+            }
+
+            /// Sets the initial bias.
+            #[must_use]
+            pub fn bias_init(mut self, init: Init) -> Self {
+                self.bias_init = Some(init);
+                self
+            }
         }
     )+};
 }
@@ -156,13 +204,14 @@ fn layer(
     [outer, inner]: [usize; 2],
     kernel: &[usize],
     bias: Option<usize>,
+    [weight_init, bias_init]: [Option<Init>; 2],
     convolve: impl FnOnce(&Tensor) -> Tensor,
 ) -> Tensor {
     let init = Init::fan_in(inner * kernel.iter().product::<usize>());
     let shape = [&[outer], kernel, &[inner]].concat();
-    let y = convolve(&scope.param("weight", &shape, init.clone()));
+    let y = convolve(&scope.param("weight", &shape, weight_init.unwrap_or(init)));
     match bias {
-        Some(channels) => y + scope.param("bias", &[channels], init),
+        Some(channels) => y + scope.param("bias", &[channels], bias_init.unwrap_or(init)),
         None => y,
     }
 }
@@ -175,35 +224,55 @@ fn channels(x: &Tensor) -> usize {
 impl Module for Conv2d {
     fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
         let weight = [self.channels, channels(&x) / self.groups.max(1)];
-        layer(scope, weight, &self.window.kernel_size, self.bias.then_some(self.channels), |weight| {
-            x.conv2d(weight, self.window, self.groups)
-        })
+        layer(
+            scope,
+            weight,
+            &self.window.kernel_size,
+            self.bias.then_some(self.channels),
+            [self.weight_init, self.bias_init],
+            |weight| x.conv2d(weight, self.window, self.groups),
+        )
     }
 }
 
 impl Module for Conv1d {
     fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
         let weight = [self.channels, channels(&x) / self.groups.max(1)];
-        layer(scope, weight, &[self.window.kernel_size], self.bias.then_some(self.channels), |weight| {
-            x.conv1d(weight, self.window, self.groups)
-        })
+        layer(
+            scope,
+            weight,
+            &[self.window.kernel_size],
+            self.bias.then_some(self.channels),
+            [self.weight_init, self.bias_init],
+            |weight| x.conv1d(weight, self.window, self.groups),
+        )
     }
 }
 
 impl Module for ConvTranspose2d {
     fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
         let weight = [channels(&x), self.channels / self.groups.max(1)];
-        layer(scope, weight, &self.window.kernel_size, self.bias.then_some(self.channels), |weight| {
-            x.conv_transpose2d(weight, self.window, self.output_padding, self.groups)
-        })
+        layer(
+            scope,
+            weight,
+            &self.window.kernel_size,
+            self.bias.then_some(self.channels),
+            [self.weight_init, self.bias_init],
+            |weight| x.conv_transpose2d(weight, self.window, self.output_padding, self.groups),
+        )
     }
 }
 
 impl Module for ConvTranspose1d {
     fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
         let weight = [channels(&x), self.channels / self.groups.max(1)];
-        layer(scope, weight, &[self.window.kernel_size], self.bias.then_some(self.channels), |weight| {
-            x.conv_transpose1d(weight, self.window, self.output_padding, self.groups)
-        })
+        layer(
+            scope,
+            weight,
+            &[self.window.kernel_size],
+            self.bias.then_some(self.channels),
+            [self.weight_init, self.bias_init],
+            |weight| x.conv_transpose1d(weight, self.window, self.output_padding, self.groups),
+        )
     }
 }

@@ -20,7 +20,7 @@ pub fn by_name(name: &str, classes: usize) -> Result<Sequential> {
 }
 
 /// Convolution, batch norm and ReLU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvBlock {
     /// The convolution; its bias is left out, since batch norm has one.
     pub conv: Conv2d,

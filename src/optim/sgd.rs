@@ -1,6 +1,6 @@
 //! Stochastic gradient descent.
 
-use super::{Optimizer, scope_and_rate};
+use super::{Optimizer, work};
 use crate::tensor::{Gradients, Trace};
 
 /// Stochastic gradient descent with momentum, by PyTorch's formula:
@@ -12,7 +12,7 @@ use crate::tensor::{Gradients, Trace};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
-    /// The first learning rate.
+    /// The learning rate.
     pub learning_rate: f64,
     /// The share of the last direction that is kept; 0 keeps no state.
     pub momentum: f64,
@@ -38,19 +38,16 @@ impl Sgd {
 
 impl Optimizer for Sgd {
     fn update(&self, trace: &Trace, gradients: &Gradients) {
-        let (scope, rate) = scope_and_rate(trace, self.learning_rate);
-        for (name, parameter, gradient) in &gradients.entries {
-            let mut direction = gradient.clone();
-            if self.weight_decay != 0.0 {
-                direction = direction + parameter * self.weight_decay;
-            }
+        let (scope, work) = work(trace, gradients, self.learning_rate, self.weight_decay);
+        for work in work {
+            let mut direction = work.decayed_gradient();
             if self.momentum != 0.0 {
-                let buffer = scope.companion("momentum", name, parameter.shape());
+                let buffer = work.companion(&scope, "momentum");
                 let new_buffer = &buffer * self.momentum + &direction;
                 trace.update(&buffer, &new_buffer);
                 direction = if self.nesterov { direction + &new_buffer * self.momentum } else { new_buffer };
             }
-            trace.update(parameter, &(parameter - direction * &rate));
+            trace.update(work.parameter, &(work.parameter - direction * &work.rate));
         }
     }
 }

@@ -103,7 +103,9 @@ impl Fuser<'_> {
             }
             Lowering::Alias => {
                 let form = match self.forms[&node.inputs[0]].clone() {
-                    Form::Lazy(mut expression) if expression.is_uniform() => {
+                    Form::Lazy(mut expression)
+                        if expression.is_uniform() || inputs[0].len() == 1 && dense(&expression) =>
+                    {
                         if !self.single(value) {
                             self.flush_all(&expression);
                         }
@@ -470,6 +472,12 @@ fn inline(into: &mut Expression, inner: &Expression, access: &Access, from: &[us
         terms.push(id);
     }
     Some(terms[inner.results[0]])
+}
+
+/// Whether every load is inside its bounds and no value depends on where it is computed.
+fn dense(expression: &Expression) -> bool {
+    let bounded = |term: &Term| matches!(term, Term::Load { access, .. } if !access.bounds.is_empty());
+    !expression.is_positional() && !expression.terms.iter().any(bounded)
 }
 
 /// The operands of an expression under construction.

@@ -240,7 +240,8 @@ fn alike(schedule: &Schedule, a: &Step, b: &Step) -> bool {
             ) => {
                 let (x, y) = (a.reads[*o], b.reads[*q]);
                 let (scalar, other) = (is_scalar_load(p, a), is_scalar_load(r, b));
-                o == q && d == e && scalar == other && if scalar { x == y } else { same_arena((&x, &y)) }
+                let same = if scalar { x == y && p.offset == r.offset } else { same_arena((&x, &y)) };
+                o == q && d == e && scalar == other && same
             }
             _ => x == y,
         })

@@ -3,7 +3,8 @@
 //! Steps come from [`super::fuse`] in the graph's order. Those that nothing but an update needs, and that read a gradient,
 //! move behind the cut, so that a run can stop when all gradients are complete. A new value of a state is written over
 //! the old one where no later step reads the old one; otherwise it is copied at the end. Adjacent elementwise steps over
-//! one iteration space become one step with several results. After: [`super::memory`].
+//! one iteration space become one step with several results; behind the cut they are first brought next to each other.
+//! After: [`super::memory`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,6 +18,7 @@ pub(super) fn order(mut fused: Fused, capabilities: &Capabilities<'_>) -> Fused 
     }
     detach_leaves(&mut fused);
     split_at_gradients(&mut fused);
+    sink_to_readers(&mut fused);
     update_in_place(&mut fused);
     merge_neighbours(&mut fused, capabilities);
     fused
@@ -78,6 +80,31 @@ fn split_at_gradients(fused: &mut Fused) {
     fused.schedule.steps.extend(later);
 }
 
+/// The slots that the graph asks for: they must be written, whether or not a step reads them.
+fn results(fused: &Fused) -> HashSet<SlotId> {
+    let gradients = fused.gradients.iter().map(|(_, slot)| *slot);
+    let updates = fused.updates.iter().map(|(.., slot)| *slot);
+    gradients.chain(updates).chain(fused.schedule.outputs.iter().map(|(_, slot, _)| *slot)).collect()
+}
+
+/// Behind the cut, elementwise steps for other steps alone wait until just before the first that reads them: what is done
+/// to the gradient of one parameter comes next to the update of that parameter, and joins it.
+fn sink_to_readers(fused: &mut Fused) {
+    let results = results(fused);
+    let steps = fused.schedule.steps.split_off(fused.schedule.cut);
+    // The last step first.
+    let mut backward: Vec<Step> = Vec::with_capacity(steps.len());
+    for step in steps.into_iter().rev() {
+        let waits = matches!(step.work, Work::Elementwise { .. }) && !step.writes.iter().any(|w| results.contains(w));
+        let reader = backward.iter().rposition(|other| other.reads.iter().any(|read| step.writes.contains(read)));
+        match reader.filter(|_| waits) {
+            Some(reader) => backward.insert(reader + 1, step),
+            None => backward.push(step),
+        }
+    }
+    fused.schedule.steps.extend(backward.into_iter().rev());
+}
+
 /// Lets steps write new values over old ones, and copies where they cannot.
 fn update_in_place(fused: &mut Fused) {
     for update in 0..fused.updates.len() {
@@ -124,35 +151,69 @@ fn loads_in_place(expression: &Expression, operand: usize, shape: &[usize]) -> b
     })
 }
 
+/// How many steps may join one that binds too many buffers, in the hope that what they bring makes some needless.
+const PATIENCE: usize = 8;
+
 fn merge_neighbours(fused: &mut Fused, capabilities: &Capabilities<'_>) {
-    let mut merged: Vec<Step> = Vec::new();
-    let mut cut = fused.schedule.cut;
     let lengths: Vec<usize> = fused.schedule.slots.iter().map(|slot| slot.ty.len()).collect();
-    for (i, step) in std::mem::take(&mut fused.schedule.steps).into_iter().enumerate() {
-        let joined = match merged.last() {
-            // Never across the cut.
-            Some(last) if i != fused.schedule.cut => {
-                join(last, &step, &lengths, i > fused.schedule.cut, capabilities.operands)
+    let results = results(fused);
+    let steps = std::mem::take(&mut fused.schedule.steps);
+    let mut last_read: HashMap<SlotId, usize> = HashMap::new();
+    for (i, step) in steps.iter().enumerate() {
+        last_read.extend(step.reads.iter().map(|&slot| (slot, i)));
+    }
+    // Whether the step is the only one that needs the slot, if it joins all that comes before step `i`.
+    let needless = |slot: SlotId, i: usize| {
+        let computed = fused.schedule.slot(slot).origin == Origin::Step && !results.contains(&slot);
+        computed && last_read.get(&slot).is_some_and(|&last| last <= i)
+    };
+    let cut = fused.schedule.cut;
+    let mut merged: Vec<Step> = Vec::new();
+    let mut first_part = 0;
+    let mut next = 0;
+    while next < steps.len() {
+        // Never across the cut.
+        let end = if next < cut { cut } else { steps.len() };
+        let mut best = steps[next].clone();
+        let mut taken = next;
+        let mut joined = best.clone();
+        for (i, step) in steps.iter().enumerate().take(end).skip(next + 1) {
+            let Some(wider) = join(&joined, step, &lengths, next >= cut) else { break };
+            joined = without(wider, |slot| needless(slot, i));
+            if buffers(&joined) <= capabilities.operands {
+                (best, taken) = (joined.clone(), i);
+            } else if i - taken >= PATIENCE {
+                break;
             }
-            _ => None,
-        };
-        match joined {
-            Some(joined) => {
-                *merged.last_mut().expect("there is a last step") = joined;
-                if i < fused.schedule.cut {
-                    cut -= 1;
-                }
-            }
-            None => merged.push(step),
+        }
+        merged.push(best);
+        next = taken + 1;
+        if next <= cut {
+            first_part = merged.len();
         }
     }
     fused.schedule.steps = merged;
-    fused.schedule.cut = cut;
+    fused.schedule.cut = first_part;
+}
+
+/// The number of buffers that a step binds.
+fn buffers(step: &Step) -> usize {
+    step.reads.iter().chain(step.writes.iter().filter(|slot| !step.reads.contains(slot))).count()
+}
+
+/// An elementwise step without the results that are needless.
+fn without(mut step: Step, needless: impl Fn(SlotId) -> bool) -> Step {
+    if let Work::Elementwise { expression, .. } = &mut step.work {
+        let kept: Vec<usize> = (0..step.writes.len()).filter(|&i| !needless(step.writes[i])).collect();
+        expression.results = kept.iter().map(|&i| expression.results[i]).collect();
+        step.writes = kept.iter().map(|&i| step.writes[i]).collect();
+    }
+    step
 }
 
 /// Two elementwise steps over one iteration space as one step, if they share a tensor or are small. Updates of two
 /// parameters share at most numbers such as the learning rate and stay apart: [`super::memory`] makes one step of them all.
-fn join(a: &Step, b: &Step, lengths: &[usize], updates: bool, limit: usize) -> Option<Step> {
+fn join(a: &Step, b: &Step, lengths: &[usize], updates: bool) -> Option<Step> {
     let (Work::Elementwise { shape, expression: first }, Work::Elementwise { shape: other, expression: second }) =
         (&a.work, &b.work)
     else {
@@ -209,16 +270,10 @@ fn join(a: &Step, b: &Step, lengths: &[usize], updates: bool, limit: usize) -> O
     }
     expression.results.extend(second.results.iter().map(|&t| terms[t]));
     let writes: Vec<SlotId> = a.writes.iter().chain(&b.writes).copied().collect();
-    let buffers = reads.iter().chain(writes.iter().filter(|slot| !reads.contains(slot))).count();
     let label = if b.label == a.label { a.label.clone() } else { format!("{}, {}", a.label, b.label) };
     let label = if label.len() > 80 { a.label.clone() } else { label };
-    (buffers <= limit).then(|| Step {
-        label,
-        work: Work::Elementwise { shape: shape.clone(), expression },
-        reads,
-        writes,
-        workspace: None,
-    })
+    let work = Work::Elementwise { shape: shape.clone(), expression };
+    Some(Step { label, work, reads, writes, workspace: None })
 }
 
 /// Whether a leaf is kept by the store.

@@ -9,14 +9,17 @@
 mod attention;
 mod convolutions;
 mod functions;
+mod gradients;
 mod images;
 mod indexing;
+mod init;
 mod losses;
 mod methods;
 mod norms;
 mod operators;
 mod reductions;
 mod scope;
+mod updates;
 
 use std::collections::BTreeSet;
 use std::panic::Location;
@@ -27,8 +30,10 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Leaf, TensorType, Value};
 
+pub use gradients::{Gradients, Treatment};
+pub use init::{Fan, Init, Nonlinearity};
 pub use reductions::KeepDims;
-pub use scope::{Init, Scope, Spec};
+pub use scope::{AVERAGE, AVERAGE_STEPS, Scope, Spec};
 
 /// A computation under construction. Clones are the same trace.
 #[derive(Clone)]
@@ -43,6 +48,10 @@ struct Inner {
     /// Patterns of blocks that the backward pass computes again.
     checkpoints: Vec<String>,
     training: bool,
+    /// Whether parameters are read from their averages.
+    averaged: bool,
+    /// What must hold for updates to happen; each includes those before it.
+    conditions: Vec<Value>,
     /// Data of inputs that are not given at every run.
     bound: Vec<(String, Array)>,
     /// How often each path asked for random numbers.
@@ -67,12 +76,6 @@ pub struct Tensor {
     ty: TensorType,
 }
 
-/// The gradient of a scalar with respect to every trainable parameter.
-pub struct Gradients {
-    /// (name, parameter, gradient), in the order in which the backward pass completes them.
-    pub entries: Vec<(String, Tensor, Tensor)>,
-}
-
 impl Default for Trace {
     fn default() -> Self {
         Trace::new(false, Vec::new())
@@ -88,6 +91,26 @@ impl Trace {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic in user code while tracing leaves a consistent graph behind.
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Lets parameters that are declared from now on be read from their averages ([`crate::optim::Averaged`]).
+    pub fn use_averages(&self) {
+        self.lock().averaged = true;
+        self.scope().shared_state(AVERAGE_STEPS, &[], DType::U32, Init::Constant(0.0));
+    }
+
+    /// All parameters so far, by the order in which they were declared.
+    pub(crate) fn parameters(&self) -> Vec<(String, Tensor)> {
+        let inner = self.lock();
+        let tensor = |value: Value| Tensor { trace: self.clone(), value, ty: inner.graph.type_of(value).clone() };
+        inner.graph.leaves(Leaf::Parameter).map(|(name, value)| (name.to_owned(), tensor(value))).collect()
+    }
+
+    /// Asks the store to keep parameters of one `group` next to each other in memory, so that one step can update them.
+    /// Parameters that an earlier program has placed stay where they are.
+    pub(crate) fn place_together(&self, group: impl Fn(&str) -> usize) {
+        let place = |spec: &Spec| (spec.leaf == Leaf::Parameter).then(|| group(&spec.name));
+        self.lock().specs.sort_by_key(place);
     }
 
     /// The scope at the top, where names start.
@@ -143,36 +166,6 @@ impl Trace {
         }
     }
 
-    /// Lets `new` be the value of a state or parameter from the next run on.
-    #[track_caller]
-    pub fn update(&self, state: &Tensor, new: &Tensor) {
-        let (Some(state), Some(new)) = (self.own(state, Location::caller()), self.own(new, Location::caller())) else {
-            return;
-        };
-        let mut inner = self.lock();
-        let leaf = match &inner.graph.node(state.node).kind {
-            crate::graph::NodeKind::Leaf(leaf @ (Leaf::State | Leaf::Parameter), name) => Some((*leaf, name.clone())),
-            _ => None,
-        };
-        match leaf {
-            Some((leaf, name)) if inner.graph.type_of(state) == inner.graph.type_of(new) => {
-                inner.graph.updates.retain(|(l, n, _)| (*l, n) != (leaf, &name));
-                inner.graph.updates.push((leaf, name, new));
-            }
-            Some((_, name)) => {
-                let (old, new) = (inner.graph.type_of(state).clone(), inner.graph.type_of(new).clone());
-                inner.keep(
-                    Error::new(ErrorKind::Shape, format!("update of {name:?}: it is {old}, not {new}")),
-                    Location::caller(),
-                );
-            }
-            None => {
-                let error = Error::new(ErrorKind::Graph, "update: the first tensor is neither a state nor a parameter");
-                inner.keep(error, Location::caller());
-            }
-        }
-    }
-
     /// Lets the backward pass compute the blocks whose names fit `pattern` (`*` stands for any text) again, instead of
     /// keeping what they computed: less memory for a second forward pass of those blocks (gradient checkpointing). The name
     /// of a block is the path of its scope; what is kept is what flows into it. Say it before asking for gradients.
@@ -184,7 +177,7 @@ impl Trace {
     #[track_caller]
     pub fn gradients(&self, loss: &Tensor) -> Gradients {
         let location = Location::caller();
-        let Some(loss) = self.own(loss, location) else { return Gradients { entries: Vec::new() } };
+        let Some(loss) = self.own(loss, location) else { return Vec::new().into() };
         let mut inner = self.lock();
         let frozen = std::mem::take(&mut inner.frozen);
         let parameters: Vec<(String, Value)> = inner
@@ -200,7 +193,7 @@ impl Trace {
             Ok(gradients) => gradients,
             Err(error) => {
                 inner.keep(error, location);
-                return Gradients { entries: Vec::new() };
+                return Vec::new().into();
             }
         };
         let mut named: Vec<(String, Value, Value)> =
@@ -212,8 +205,8 @@ impl Trace {
         let entries = named
             .into_iter()
             .map(|(name, value, gradient)| (name, tensor(&inner, value), tensor(&inner, gradient)))
-            .collect();
-        Gradients { entries }
+            .collect::<Vec<_>>();
+        entries.into()
     }
 
     /// The gradient of the scalar `loss` with respect to each of `wanted`; it can be differentiated again.

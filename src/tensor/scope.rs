@@ -2,64 +2,15 @@
 
 use std::panic::Location;
 
-use super::{Tensor, Trace};
-use crate::array::Array;
+use super::{Init, Tensor, Trace};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind};
 use crate::graph::{Leaf, TensorType};
-use crate::random::Stream;
 
-/// Initial values; they depend on the seed and the name, not on the order in which parameters are made.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Init {
-    /// Every element this value.
-    Constant(f64),
-    /// Even between `-bound` and `bound`.
-    Uniform {
-        /// The bound.
-        bound: f32,
-    },
-    /// Normal with mean 0.
-    Normal {
-        /// The standard deviation.
-        deviation: f32,
-    },
-    /// These words; for states such as the random key.
-    Words(Vec<u32>),
-}
-
-impl Init {
-    /// PyTorch's default for the weights and biases of linear and convolution layers:
-    /// even within `1 / sqrt(fan_in)`.
-    pub fn fan_in(fan_in: usize) -> Self {
-        Init::Uniform { bound: 1.0 / (fan_in.max(1) as f32).sqrt() }
-    }
-
-    /// He et al. 2015, for layers followed by a ReLU: normal with deviation `sqrt(2 / fan_in)`.
-    pub fn kaiming_normal(fan_in: usize) -> Self {
-        Init::Normal { deviation: (2.0 / fan_in.max(1) as f32).sqrt() }
-    }
-
-    /// Glorot and Bengio 2010: even within `sqrt(6 / (fan_in + fan_out))`.
-    pub fn xavier_uniform(fan_in: usize, fan_out: usize) -> Self {
-        Init::Uniform { bound: (6.0 / (fan_in + fan_out).max(1) as f32).sqrt() }
-    }
-
-    /// The values for the parameter `name`.
-    pub fn values(&self, name: &str, ty: &TensorType, seed: u64) -> Array {
-        let mut stream = Stream::new(seed, name);
-        match self {
-            Init::Constant(value) => Array::full(&ty.shape, *value).cast(ty.dtype),
-            Init::Uniform { bound } => {
-                Array::from_fn(&ty.shape, |_| (stream.uniform() * 2.0 - 1.0) * bound).cast(ty.dtype)
-            }
-            Init::Normal { deviation } => Array::from_fn(&ty.shape, |_| stream.normal() * deviation).cast(ty.dtype),
-            Init::Words(words) => {
-                Array::from_words(&ty.shape, ty.dtype, words).unwrap_or_else(|_| Array::zeros(&ty.shape, ty.dtype))
-            }
-        }
-    }
-}
+/// The companions that hold the averages of parameters over the steps of their training are called `average/…`.
+pub const AVERAGE: &str = "average";
+/// The state that holds the number of steps in the averages.
+pub const AVERAGE_STEPS: &str = "average.steps";
 
 /// A parameter or state that a trace uses.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,9 +105,15 @@ impl Scope {
     /// that all of them are updated together: an optimizer's moment. Its name is `path.name/parameter`.
     #[track_caller]
     pub fn companion(&self, name: &str, parameter: &str, shape: &[usize]) -> Tensor {
+        self.companion_of(name, parameter, shape, 0.0)
+    }
+
+    /// As [`Scope::companion`], with every element `initial` at first.
+    #[track_caller]
+    pub fn companion_of(&self, name: &str, parameter: &str, shape: &[usize], initial: f64) -> Tensor {
         let ty = TensorType::new(DType::F32, shape);
         let name = format!("{name}/{parameter}");
-        self.declare(Leaf::State, &name, ty, Init::Constant(0.0), Some(parameter.to_owned()), false)
+        self.declare(Leaf::State, &name, ty, Init::Constant(initial), Some(parameter.to_owned()), false)
     }
 
     #[track_caller]
@@ -182,8 +139,14 @@ impl Scope {
         } else if !known {
             inner.specs.push(Spec { leaf, name: name.clone(), ty: ty.clone(), init, companion });
         }
+        let averaged = inner.averaged && leaf == Leaf::Parameter;
         drop(inner);
         let rank = ty.shape.len();
+        if averaged {
+            let average = format!("{AVERAGE}/{name}");
+            let init = Init::Constant(0.0);
+            return self.trace.scope().declare(Leaf::State, &average, ty, init, Some(name), true);
+        }
         self.trace.emit(&self.path, rank, location, |graph| graph.leaf(leaf, &name, ty))
     }
 

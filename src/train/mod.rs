@@ -11,4 +11,4 @@ mod trainer;
 
 pub use metrics::Metrics;
 pub use model_file::{ModelFile, ModelInfo};
-pub use trainer::{Augmentation, Epoch, Schedule, Settings, Trainer};
+pub use trainer::{Augmentation, Epoch, Settings, Trainer};

@@ -15,38 +15,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Leaf;
 use crate::loss::cross_entropy;
 use crate::nn::Module;
-use crate::optim::{Adam, LEARNING_RATE, Optimizer};
+use crate::optim::{Adam, Optimizer, Plateau, RATE_FACTOR, Schedule};
 use crate::program::{Mode, Program};
 use crate::random::Stream;
 use crate::store::Store;
-use crate::tensor::{Tensor, Trace, matches};
-
-/// How the learning rate changes over the steps of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
-    /// It does not.
-    Constant,
-    /// Up in a straight line over the first tenth, then down along half a cosine to zero
-    /// (Loshchilov & Hutter 2017, arXiv 1608.03983).
-    Cosine,
-}
-
-impl Schedule {
-    /// The factor of the learning rate at `step` of `steps`.
-    pub fn factor(self, step: usize, steps: usize) -> f64 {
-        match self {
-            Schedule::Constant => 1.0,
-            Schedule::Cosine => {
-                let warm_up = (steps / 10).max(1);
-                if step < warm_up {
-                    return (step + 1) as f64 / warm_up as f64;
-                }
-                let progress = (step - warm_up) as f64 / (steps - warm_up).max(1) as f64;
-                0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
-            }
-        }
-    }
-}
+use crate::tensor::{AVERAGE_STEPS, Tensor, Trace, matches};
 
 /// Random changes of training images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,12 +34,12 @@ pub struct Settings {
     pub epochs: usize,
     /// Samples a step.
     pub batch_size: usize,
-    /// The rule of updates.
+    /// The rule of updates, with its learning rate.
     pub optimizer: Box<dyn Optimizer>,
-    /// The peak of the learning rate.
-    pub learning_rate: f64,
-    /// How it changes.
+    /// How the learning rate changes over the run.
     pub schedule: Schedule,
+    /// Lowers the learning rate further when the loss no longer falls: that of the test set, or else of the training set.
+    pub plateau: Option<Plateau>,
     /// The share of the target that is spread over all classes.
     pub label_smoothing: f64,
     /// Random changes of images.
@@ -75,16 +48,30 @@ pub struct Settings {
     pub seed: u64,
 }
 
+impl Settings {
+    /// The learning rate of the default optimizer.
+    pub const LEARNING_RATE: f64 = 2e-3;
+
+    /// The same settings with the default optimizer at another learning rate.
+    #[must_use]
+    pub fn learning_rate(self, learning_rate: f64) -> Self {
+        Settings { optimizer: Settings::default_optimizer(learning_rate), ..self }
+    }
+
+    fn default_optimizer(learning_rate: f64) -> Box<dyn Optimizer> {
+        Box::new(Adam::decoupled(learning_rate, 0.01))
+    }
+}
+
 impl Default for Settings {
-    /// AdamW at 2e-3 with weight decay 0.01, a cosine schedule, batches of 64, 20 epochs.
+    /// AdamW at [`Settings::LEARNING_RATE`] with weight decay 0.01, a warm-up and a cosine, batches of 64, 20 epochs.
     fn default() -> Self {
-        let learning_rate = 2e-3;
         Settings {
             epochs: 20,
             batch_size: 64,
-            optimizer: Box::new(Adam::decoupled(learning_rate, 0.01)),
-            learning_rate,
-            schedule: Schedule::Cosine,
+            optimizer: Settings::default_optimizer(Settings::LEARNING_RATE),
+            schedule: Schedule::default(),
+            plateau: None,
             label_smoothing: 0.0,
             augmentation: Augmentation::default(),
             seed: 0,
@@ -112,8 +99,9 @@ pub struct Trainer {
     settings: Settings,
     image_shape: [usize; 3],
     train_programs: BTreeMap<usize, Program>,
-    evaluate_programs: BTreeMap<usize, Program>,
-    predict_programs: BTreeMap<usize, Program>,
+    /// By batch size, and whether they compute with the averages of the parameters.
+    evaluate_programs: BTreeMap<(usize, bool), Program>,
+    predict_programs: BTreeMap<(usize, bool), Program>,
 }
 
 impl Trainer {
@@ -152,7 +140,7 @@ impl Trainer {
     /// # Errors
     /// As [`Store::set_weights_except`].
     pub fn start_from(&mut self, weights: &BTreeMap<String, Array>, new: &[&str]) -> Result<Vec<String>> {
-        self.predict_program(1)?;
+        self.predict_program(1, weights.contains_key(AVERAGE_STEPS))?;
         self.store.set_weights_except(weights, new)
     }
 
@@ -162,7 +150,7 @@ impl Trainer {
     /// # Errors
     /// When no parameter has such a name.
     pub fn freeze(&mut self, pattern: &str) -> Result<()> {
-        self.predict_program(1)?;
+        self.predict_program(1, false)?;
         let parameters = self.store.names(Leaf::Parameter);
         if !parameters.iter().any(|(name, _)| matches(pattern, name)) {
             let known: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).take(12).collect();
@@ -217,6 +205,8 @@ impl Trainer {
         let classes = train.classes();
         let batch_size = self.settings.batch_size.min(train.len());
         let steps = train.len().div_ceil(batch_size) * self.settings.epochs;
+        let runs = self.settings.optimizer.runs_per_step().max(1);
+        let mut plateau = self.settings.plateau;
         let mut done = 0;
         let mut epochs = Vec::with_capacity(self.settings.epochs);
         for number in 1..=self.settings.epochs {
@@ -226,7 +216,8 @@ impl Trainer {
             for indices in train.batches(&order, batch_size)? {
                 let (images, labels) = train.batch(indices)?;
                 let images = self.settings.augmentation.apply(images, &mut stream)?;
-                self.step(&images, &labels, self.settings.schedule.factor(done, steps))?;
+                let factor = self.settings.schedule.factor(done / runs, steps.div_ceil(runs));
+                self.step(&images, &labels, factor * plateau.map_or(1.0, |plateau| plateau.factor))?;
                 done += 1;
                 on_step(done, steps);
             }
@@ -242,6 +233,9 @@ impl Trainer {
                 ));
             }
             let test = test.map(|test| self.evaluate(test)).transpose()?;
+            if let Some(plateau) = &mut plateau {
+                plateau.observe(test.unwrap_or(train).loss);
+            }
             let epoch = Epoch { number, train, test, seconds: start.elapsed().as_secs_f64() };
             epochs.push(epoch);
             if report(&epoch).is_break() {
@@ -251,15 +245,14 @@ impl Trainer {
         Ok(epochs)
     }
 
-    /// One step on a batch, with `factor` times the learning rate. Does not wait for the device.
+    /// One run on a batch, with `factor` times the learning rate. Does not wait for the device.
     ///
     /// # Errors
     /// When the batch does not fit the model, or the device is lost.
     pub fn step(&mut self, images: &Array, labels: &Array, factor: f64) -> Result<()> {
-        let rate = (self.settings.learning_rate * factor) as f32;
         let store = self.store.clone();
         let program = self.train_program(labels.len())?;
-        store.set(LEARNING_RATE, &Array::scalar(rate))?;
+        store.set(RATE_FACTOR, &Array::scalar(factor as f32))?;
         program.run(&[("images", images), ("labels", labels)])
     }
 
@@ -296,23 +289,28 @@ impl Trainer {
             return Err(Error::new(ErrorKind::Config, format!("{}: there are no images to evaluate", data.name())));
         }
         let order: Vec<usize> = (0..data.len()).collect();
+        let averaged = self.averaged()?;
         let mut first = true;
         for indices in data.batches(&order, Self::EVALUATION_BATCH)? {
             let (images, labels) = data.batch(indices)?;
-            if !self.evaluate_programs.contains_key(&indices.len()) {
+            let key = (indices.len(), averaged);
+            if !self.evaluate_programs.contains_key(&key) {
                 let name = format!("evaluate at {}", indices.len());
                 let program = Program::compile(&name, &self.store, Mode::Evaluate, |trace| {
+                    if averaged {
+                        trace.use_averages();
+                    }
                     let (labels, logits) = self.trace(trace, indices.len());
                     let losses = logits.softmax_cross_entropy(&labels, 0.0);
                     metrics::accumulate(trace, &losses, &logits, &labels);
                 })?;
-                self.evaluate_programs.insert(indices.len(), program);
+                self.evaluate_programs.insert(key, program);
             }
             // Steps that were made by hand are not of this data.
             if std::mem::take(&mut first) {
                 metrics::reset(&self.store)?;
             }
-            self.evaluate_programs[&indices.len()].run(&[("images", &images), ("labels", &labels)])?;
+            self.evaluate_programs[&key].run(&[("images", &images), ("labels", &labels)])?;
         }
         metrics::take(&self.store)
     }
@@ -329,22 +327,33 @@ impl Trainer {
             let text = format!("predict: the model takes images {:?}, these are {shape:?}", self.image_shape);
             return Err(Error::new(ErrorKind::Shape, text));
         }
-        let program = self.predict_program(*batch)?;
+        let averaged = self.averaged()?;
+        let program = self.predict_program(*batch, averaged)?;
         program.run(&[("images", images)])?;
         program.read("probabilities")
     }
 
-    fn predict_program(&mut self, batch: usize) -> Result<&Program> {
-        if !self.predict_programs.contains_key(&batch) {
+    /// Whether evaluation and prediction use averages of the parameters: as soon as there are any.
+    fn averaged(&self) -> Result<bool> {
+        let kept = self.store.names(Leaf::State).iter().any(|(name, _)| name == AVERAGE_STEPS);
+        Ok(kept && self.store.get(AVERAGE_STEPS)?.item()? > 0.0)
+    }
+
+    fn predict_program(&mut self, batch: usize, averaged: bool) -> Result<&Program> {
+        let key = (batch, averaged);
+        if !self.predict_programs.contains_key(&key) {
             let name = format!("predict at {batch}");
             let program = Program::compile(&name, &self.store, Mode::Evaluate, |trace| {
+                if averaged {
+                    trace.use_averages();
+                }
                 let images = self.images(trace, batch);
                 let logits = self.model.forward(&trace.scope(), images);
                 trace.output("probabilities", &logits.softmax(-1));
             })?;
-            self.predict_programs.insert(batch, program);
+            self.predict_programs.insert(key, program);
         }
-        Ok(&self.predict_programs[&batch])
+        Ok(&self.predict_programs[&key])
     }
 
     fn images(&self, trace: &Trace, batch: usize) -> Tensor {
