@@ -1,6 +1,6 @@
 //! Running sums along one axis.
 //!
-//! y[i] = Σ x[j] over j ≤ i; over j < i if exclusive; over j ≥ i or j > i if reversed. The gradient is the running sum from
+//! `y[i] = Σ x[j]` over j ≤ i; over j < i if exclusive; over j ≥ i or j > i if reversed. The gradient is the running sum from
 //! the other end.
 //!
 //! A line of up to 1,024 elements is added in order, one line an invocation. A longer one is cut into blocks: the running

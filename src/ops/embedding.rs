@@ -1,7 +1,7 @@
 //! Rows of a table by index: the embedding of symbols, and the indicator of classes.
 //!
-//! embedding(W, index)[…, d] = W[index[…], d], and 0 where the index is that of padding: this is PyTorch's layer, whose row
-//! of the padding index is zeros and stays so. one_hot(index)[…, c] = 1 if index[…] = c, else 0.
+//! `embedding(W, index)[…, d] = W[index[…], d]`, and 0 where the index is that of padding: this is PyTorch's layer, whose row
+//! of the padding index is zeros and stays so. `one_hot(index)[…, c]` = 1 if `index[…]` = c, else 0.
 //!
 //! An index of V or more gives NaN in an embedding, as in [`gather`](crate::ops::gather), and zeros in `one_hot`. The
 //! gradient of the table sums the gradients of equal indices, at the cost that

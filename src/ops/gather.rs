@@ -1,7 +1,7 @@
 //! Elements picked by index along one axis: `gather` and `index_select`.
 //!
-//! With x seen as `[outer, n, inner]` around the axis, y[o, k, i] = x[o, index[o, k, i], i] for `gather`, whose index has a
-//! number for each element of the result, and y[o, k, i] = x[o, index[k], i] for `index_select`, whose index is a vector.
+//! With x seen as `[outer, n, inner]` around the axis, `y[o, k, i] = x[o, index[o, k, i], i]` for `gather`, whose index has
+//! a number for each element of the result, and `y[o, k, i] = x[o, index[k], i]` for `index_select`, whose index is a vector.
 //! Both are PyTorch's functions of these names, with `u32` indices.
 //!
 //! An index of n or more names no element. Indices are data, which no shape rule can check, and a mistake must show: the

@@ -1,6 +1,6 @@
 //! The multi-class hinge loss: the right class must win by a margin.
 //!
-//! loss = Σ over the classes i other than the label l of max(0, margin − x[l] + x[i])^power / C, a number a row: PyTorch's
+//! `loss = Σ max(0, margin − x[l] + x[i])^power / C` over the classes i other than the label l, a number a row: PyTorch's
 //! `multi_margin_loss`. A label that is no class gives NaN. (Source: Weston & Watkins, "Support vector machines for
 //! multi-class pattern recognition", 1999.)
 

@@ -1,7 +1,7 @@
 //! Elements added up where their indices say, along one axis: the gradients of `gather` and `index_select`.
 //!
-//! With the source seen as `[outer, m, inner]` around the axis, y[o, t, i] = Σₖ source[o, k, i] over the k whose index is
-//! t: index[o, k, i] for `scatter_add`, index[k] for `index_add`. These are PyTorch's functions of these names on zeros,
+//! With the source seen as `[outer, m, inner]` around the axis, `y[o, t, i] = Σ source[o, k, i]` over the k whose index is
+//! t: `index[o, k, i]` for `scatter_add`, `index[k]` for `index_add`. These are PyTorch's functions of these names on zeros,
 //! with `u32` indices. An index that names no element of y is ignored. The gradient picks by the same indices ([`Gather`]).
 //!
 //! Nothing is atomic: each element of y looks at its m candidates in order and adds its own, so results do not depend on

@@ -87,7 +87,8 @@ impl Op for Sort {
                 // A stable sort by (is NaN, value).
                 order.sort_by(|&a, &b| {
                     let (a, b) = (element(a), element(b));
-                    let ascending = a.is_nan().cmp(&b.is_nan()).then(a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal));
+                    let by_value = a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal);
+                    let ascending = a.is_nan().cmp(&b.is_nan()).then(by_value);
                     if self.descending { ascending.reverse() } else { ascending }
                 });
                 for (rank, &place) in order.iter().take(keep).enumerate() {
