@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use neuropil::graph::{Leaf, Sample};
 use neuropil::loss::{cross_entropy, mse};
-use neuropil::nn::{BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, Module, Sequential};
+use neuropil::nn::{
+    BatchNorm, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Dropout, Flatten, GlobalAvgPool2d, Linear, Module,
+    Sequential,
+};
 use neuropil::optim::{Adam, Optimizer};
 use neuropil::{Array, DType, Device, ErrorKind, Init, Mode, Program, Result, Scope, Store, Tensor, Trace};
 
@@ -352,6 +355,34 @@ fn running_statistics_follow_pytorchs_formula_and_evaluation_uses_them() {
         assert_close("y in evaluation", &y["y"], &expected, 3e-6);
         assert_eq!(store.weights().unwrap(), before, "evaluation changes nothing");
     }
+}
+
+/// PyTorch takes the outputs of one group for the fan-in of a transposed convolution.
+#[test]
+fn convolution_layers_have_pytorchs_parameters() {
+    let trace = Trace::default();
+    let scope = trace.scope();
+    let up = ConvTranspose2d::new(6, 3).stride(2).padding(1).output_padding(1).groups(2);
+    let y = up.forward(&scope.enter("up2"), trace.input("image", &[2, 5, 4, 8], DType::F32));
+    assert_eq!(y.shape(), [2, 10, 8, 6]);
+    trace.output("y2", &y);
+    let x = trace.input("sequence", &[2, 9, 4], DType::F32);
+    let x = Conv1d::new(10, 3).stride(2).padding(1).groups(2).forward(&scope.enter("down1"), x);
+    assert_eq!(x.shape(), [2, 5, 10]);
+    let y =
+        ConvTranspose1d::new(3, 4).stride(3).dilation(2).output_padding(2).no_bias().forward(&scope.enter("up1"), x);
+    assert_eq!(y.shape(), [2, 21, 3]);
+    trace.output("y1", &y);
+    let specs = trace.finish().unwrap().specs;
+    let specs = specs.iter().map(|spec| (spec.name.as_str(), spec.ty.shape.as_slice(), spec.init.clone()));
+    let wanted: [(&str, &[usize], usize); 5] = [
+        ("up2.weight", &[8, 3, 3, 3], 27),
+        ("up2.bias", &[6], 27),
+        ("down1.weight", &[10, 3, 2], 6),
+        ("down1.bias", &[10], 6),
+        ("up1.weight", &[10, 4, 3], 12),
+    ];
+    assert!(specs.eq(wanted.map(|(name, shape, fan_in)| (name, shape, Init::fan_in(fan_in)))));
 }
 
 /// A program of one batch size trains what that of another uses.

@@ -29,11 +29,11 @@ impl Phases {
         };
         let images = gemm.m / (image[0] * image[1]).max(1);
         let mut phases = Phases { count: 1, m: images, k: *channels };
-        for axis in 0..2 {
+        for (axis, &pixels) in image.iter().enumerate() {
             let on_axis = window.axis(axis);
-            let count = on_axis.stride.min(image[axis]);
+            let count = on_axis.stride.min(pixels);
             phases.count *= count;
-            phases.m *= image[axis].div_ceil(on_axis.stride);
+            phases.m *= pixels.div_ceil(on_axis.stride);
             phases.k *= (0..count).map(|pixel| on_axis.taps_reading(pixel).count()).max().unwrap_or(0);
         }
         phases
