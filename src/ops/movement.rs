@@ -581,6 +581,7 @@ pub fn samples() -> Vec<Sample> {
         Sample::new("border", pad(&[1, 0, 2], &[0, 3, 1], 0.5), vec![data(&[2, 3, 4])], e),
         Sample::new("spread", spread, vec![data(&[3, 4])], e),
         Sample::new("around nothing", pad(&[1], &[2], -1.0), vec![data(&[0])], e),
+        Sample::new("one before nothing", pad(&[1], &[0], -1.0), vec![data(&[0])], e),
         Sample::error(
             "axes missing",
             pad(&[1], &[1], 0.0),
