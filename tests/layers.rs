@@ -5,9 +5,12 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use neuropil::graph::Sample;
+use neuropil::device::gpu::Limits;
+use neuropil::graph::{Leaf, Sample};
 use neuropil::nn::{Activation, GroupNorm, InstanceNorm, LayerNorm, Module, MultiHeadAttention, Prelu, RmsNorm};
-use neuropil::{Array, DType, Device, Mode, Program, Result, Scope, Store, Tensor};
+use neuropil::schedule::{SlotId, StoreLayout, aligned};
+use neuropil::simplify::simplify;
+use neuropil::{Array, DType, Device, Init, Mode, Program, Result, Scope, Store, Tensor, Trace};
 
 /// The program that gives `y`, what `build` makes of an input `x` of this shape.
 fn program(
@@ -326,4 +329,31 @@ fn heads_must_share_the_features() {
         text.contains("features that 3 heads share evenly: expected the shape [2, 3, 3], this is [2, 3, 4]"),
         "{text}"
     );
+}
+
+/// How many steps of a training step sweep over a tensor as large as x: of the loss `Σ y²` of what `module` makes of x,
+/// and of the gradients of x and of the module's parameters.
+fn sweeps(module: &dyn Module, shape: &[usize]) -> usize {
+    let trace = Trace::new(true, Vec::new());
+    let x = trace.scope().param("x", shape, Init::Constant(0.0));
+    let y = module.forward(&trace.scope().enter("norm"), x);
+    trace.gradients(&y.square().sum_all());
+    let graph = simplify(&trace.finish().unwrap().graph).unwrap();
+    let mut layout = StoreLayout { segments: vec![0], ..StoreLayout::default() };
+    for (name, value) in graph.leaves(Leaf::Parameter) {
+        layout.entries.insert((Leaf::Parameter, name.to_owned()), (0, layout.segments[0]));
+        layout.segments[0] += aligned(graph.type_of(value).len());
+    }
+    let schedule = common::portable_schedule(&graph, &layout, &Limits { direct: false, workgroups: 65_535 });
+    let large = |slot: &SlotId| schedule.slot(*slot).ty.len() == shape.iter().product::<usize>();
+    schedule.steps.iter().filter(|step| step.reads.iter().chain(&step.writes).any(large)).count()
+}
+
+#[test]
+fn norms_are_a_few_sweeps() {
+    // Moments; y, and with it the gradient of the loss; the gradients of weight and bias; two sums; the gradient of x.
+    assert_eq!(sweeps(&LayerNorm::default(), &[64, 100]), 7);
+    assert_eq!(sweeps(&GroupNorm::new(4), &[8, 16, 16, 32]), 7);
+    assert_eq!(sweeps(&InstanceNorm::default(), &[8, 16, 16, 32]), 5);
+    assert_eq!(sweeps(&RmsNorm::default(), &[64, 100]), 5);
 }

@@ -50,7 +50,7 @@ impl Op for Glu {
             let half = inputs[0].shape()[self.axis] / 2;
             let (a, b) = inputs[0].view::<T>()?.split_at(Axis(self.axis), half);
             let mut y = a.to_owned();
-            y.zip_mut_with(&b, |y, &b| *y = *y / (T::c(1.0) + (-b).exp()));
+            y.zip_mut_with(&b, |y, &b| *y /= T::c(1.0) + (-b).exp());
             Ok(vec![<T as Element>::wrap(y)])
         })
     }

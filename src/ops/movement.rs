@@ -659,6 +659,7 @@ pub fn samples() -> Vec<Sample> {
         Sample::new("spread", spread, vec![data(&[3, 4])], e),
         Sample::new("no border", pad(&[0], &[0], 1.0), vec![data(&[1])], e),
         Sample::new("around nothing", pad(&[1], &[2], -1.0), vec![data(&[0])], e),
+        Sample::new("one before nothing", pad(&[1], &[0], -1.0), vec![data(&[0])], e),
         Sample::error(
             "axes missing",
             pad(&[1], &[1], 0.0),

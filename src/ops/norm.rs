@@ -3,7 +3,8 @@
 //! y = (x − μ)·r·γ + β with r = 1/√(σ² + ε), where the mean μ and the biased variance σ² are those of the R elements that
 //! are normalised together; RMS norm leaves out μ and takes the mean of squares for σ². The norms differ in which elements
 //! these are, and all are one case: x seen as `[N, S, G, K]` (samples, positions, groups, channels of a group), statistics
-//! over S and K, weight γ and bias β of `[G, K]`. Layer norm has one position and one group.
+//! over S and K, weight γ and bias β of `[G, K]`. Layer norm has one position and one group. Devices keep the shape of x, so
+//! that the norm fuses with its neighbours: a group's statistics are combined from those of its channels.
 //!
 //! The gradient goes through the statistics. With h = g·γ it is dβ = Σ g, dγ = Σ g·(x − μ)·r and
 //! dx = r·(h − mean h − (x − μ)·r²·mean(h·(x − μ))): sums that read x, and a sweep that writes dx.
@@ -95,28 +96,69 @@ impl Norm {
         }
     }
 
-    /// Of x `[N, S, G, K]`: x − μ (x itself if not centred), and 1/√(σ² + ε).
+    /// The axes whose elements are normalised together, all of them or within each channel.
+    fn axes(&self, rank: usize) -> Vec<usize> {
+        match self.kind {
+            Kind::Layer { axes } | Kind::Rms { axes } => (rank - axes..rank).collect(),
+            Kind::Group { .. } | Kind::Instance => (1..rank - 1).collect(),
+        }
+    }
+
+    /// Channels that are normalised together.
+    fn channels(&self, shape: &[usize]) -> usize {
+        match (self.kind, shape.last()) {
+            (Kind::Group { groups }, Some(&channels)) => channels / groups.max(1),
+            _ => 1,
+        }
+    }
+
+    /// Of statistics `[N, 1, …, C]` of single channels `factor` times the sum over the channels of each group, for every
+    /// channel; without groups they are complete.
+    fn over_group(&self, graph: &mut Graph, statistic: Value, factor: f64) -> Result<Value> {
+        let shape = graph.shape(statistic).to_vec();
+        let channels = self.channels(&shape);
+        if channels <= 1 {
+            return if factor == 1.0 { Ok(statistic) } else { graph.scale(statistic, factor) };
+        }
+        let grouped = [shape[0], shape[shape.len() - 1] / channels, channels];
+        let statistic = graph.reshape(statistic, &grouped)?;
+        let sum = graph.sum(statistic, &[2])?;
+        let scaled = graph.scale(sum, factor)?;
+        let spread = graph.broadcast_to(scaled, &grouped)?;
+        graph.reshape(spread, &shape)
+    }
+
+    /// The mean of `terms` over what is normalised together; broadcasts against them.
+    fn mean(&self, graph: &mut Graph, terms: Value) -> Result<Value> {
+        let shape = graph.shape(terms).to_vec();
+        let axes = self.axes(shape.len());
+        let count = axes.iter().map(|&axis| shape[axis]).product::<usize>() * self.channels(&shape);
+        let sum = graph.sum(terms, &axes)?;
+        self.over_group(graph, sum, 1.0 / count as f64)
+    }
+
+    /// x − μ (x itself if not centred), and 1/√(σ² + ε), which broadcasts against it.
     fn statistics(&self, graph: &mut Graph, x: Value) -> Result<[Value; 2]> {
-        let axes = reduced_axes(graph.shape(x));
-        let (deviation, square) = if self.centred() {
+        let (deviation, variance) = if self.centred() {
+            let axes = self.axes(graph.shape(x).len());
             let moments = graph.apply(Arc::new(Reduction { accumulator: Accumulator::Moments, axes }), &[x])?;
-            (graph.sub(x, moments[0])?, moments[1])
+            // The variance of a group: the mean of its channels' variances about the mean of the group.
+            let share = 1.0 / self.channels(graph.shape(x)).max(1) as f64;
+            let mean = self.over_group(graph, moments[0], share)?;
+            let mut variance = moments[1];
+            if mean != moments[0] {
+                let apart = graph.sub(moments[0], mean)?;
+                let apart = graph.unary("square", apart)?;
+                let about = graph.add(variance, apart)?;
+                variance = self.over_group(graph, about, share)?;
+            }
+            (graph.sub(x, mean)?, variance)
         } else {
             let squares = graph.unary("square", x)?;
-            (x, graph.mean(squares, &axes)?)
+            (x, self.mean(graph, squares)?)
         };
-        let shifted = graph.shift(square, self.epsilon)?;
+        let shifted = graph.shift(variance, self.epsilon)?;
         Ok([deviation, graph.unary("rsqrt", shifted)?])
-    }
-}
-
-/// The axes of `[N, S, G, K]` that the statistics combine, without one of a single element where the other has more: the
-/// reduction is then over a contiguous stretch, or over whole rows of channels.
-fn reduced_axes(layout: &[usize]) -> Vec<usize> {
-    match (layout[1], layout[3]) {
-        (1, _) => vec![3],
-        (_, 1) => vec![1],
-        _ => vec![1, 3],
     }
 }
 
@@ -159,42 +201,34 @@ impl Op for Norm {
     fn gradient(&self) -> Gradient<'_> {
         Gradient::rule(|cx| {
             let Some(g) = cx.gradient(0) else { return Ok(()) };
-            let shape = cx.input_shape(0);
-            let layout = self.layout(&shape)?;
-            let x = cx.input(0);
-            let x = cx.graph.reshape(x, &layout)?;
-            let g = cx.graph.reshape(g, &layout)?;
+            let (x, shape) = (cx.input(0), cx.input_shape(0));
             let [deviation, reciprocal] = self.statistics(cx.graph, x)?;
             let mut h = g;
             if cx.input_count() > 1 {
                 let weight = cx.input(1);
-                let weight = cx.graph.reshape(weight, &layout[2..])?;
                 h = cx.graph.mul(g, weight)?;
                 let along = cx.graph.mul(g, deviation)?;
                 let along = cx.graph.mul(along, reciprocal)?;
-                let summed = [Some((1, along)), (cx.input_count() > 2).then_some((2, g))];
-                for (parameter, terms) in summed.into_iter().flatten() {
-                    let gradient = cx.graph.sum(terms, &[0, 1])?;
-                    let gradient = cx.graph.reshape(gradient, &self.parameter_shape(&shape))?;
+                let of_parameter = self.parameter_shape(&shape);
+                let others: Vec<usize> = (0..shape.len() - of_parameter.len()).collect();
+                for (parameter, terms) in [(1, along), (2, g)].into_iter().take(cx.input_count() - 1) {
+                    let gradient = cx.graph.sum(terms, &others)?;
+                    let gradient = cx.graph.reshape(gradient, &of_parameter)?;
                     cx.give(parameter, gradient);
                 }
             }
-            let axes = reduced_axes(&layout);
-            let share = 1.0 / (layout[1] * layout[3]) as f64;
             // h − mean h − (x − μ)·r²·mean(h·(x − μ))
             let product = cx.graph.mul(h, deviation)?;
-            let slope = cx.graph.sum(product, &axes)?;
+            let slope = self.mean(cx.graph, product)?;
             let square = cx.graph.unary("square", reciprocal)?;
             let slope = cx.graph.mul(slope, square)?;
-            let slope = cx.graph.scale(slope, share)?;
             let along = cx.graph.mul(deviation, slope)?;
             if self.centred() {
-                let mean = cx.graph.mean(h, &axes)?;
+                let mean = self.mean(cx.graph, h)?;
                 h = cx.graph.sub(h, mean)?;
             }
             let projected = cx.graph.sub(h, along)?;
             let gradient = cx.graph.mul(projected, reciprocal)?;
-            let gradient = cx.graph.reshape(gradient, &shape)?;
             cx.give(0, gradient);
             Ok(())
         })
@@ -234,20 +268,15 @@ impl Op for Norm {
     }
 
     fn decompose(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
-        let shape = graph.shape(inputs[0]).to_vec();
-        let layout = self.layout(&shape)?;
-        let x = graph.reshape(inputs[0], &layout)?;
-        let [deviation, reciprocal] = self.statistics(graph, x)?;
+        let [deviation, reciprocal] = self.statistics(graph, inputs[0])?;
         let mut y = graph.mul(deviation, reciprocal)?;
         if let Some(&weight) = inputs.get(1) {
-            let weight = graph.reshape(weight, &layout[2..])?;
             y = graph.mul(y, weight)?;
         }
         if let Some(&bias) = inputs.get(2) {
-            let bias = graph.reshape(bias, &layout[2..])?;
             y = graph.add(y, bias)?;
         }
-        Ok(vec![graph.reshape(y, &shape)?])
+        Ok(vec![y])
     }
 }
 

@@ -150,7 +150,10 @@ impl Source {
                 Term::Load { operand, access, otherwise, .. } => {
                     let index = index(access, shape, flat);
                     let element = load(*operand, &index);
+                    // An index that is never used may not even be valid.
+                    let nowhere = access.bounds.iter().any(|b| b.begin >= b.end.min(shape[b.axis]));
                     match otherwise {
+                        Some(otherwise) if nowhere => format!("t{otherwise}"),
                         Some(otherwise) if !access.bounds.is_empty() => {
                             let inside: Vec<String> = access
                                 .bounds
