@@ -28,6 +28,8 @@ pub struct Finding {
     pub worst: f64,
     /// What is wrong, if anything.
     pub failure: Option<Error>,
+    /// Whether it was left out, since the device does not store `f16`.
+    pub skipped: bool,
 }
 
 /// The findings of one operation, summed up.
@@ -37,6 +39,8 @@ pub struct Summary {
     pub cases: usize,
     /// Cases that failed.
     pub failed: usize,
+    /// Cases that were left out, since the device does not store `f16`; they do not count among the others.
+    pub skipped: usize,
     /// The worst error in units of what is allowed.
     pub worst: f64,
     /// The case that shows it.
@@ -62,14 +66,19 @@ pub fn run(
                 continue;
             }
             for (case, outcome) in findings(device, &sample) {
-                let (worst, failure) = match outcome {
-                    Ok(Verdict { worst, failure }) => (worst, failure),
-                    Err(error) if error.kind() == ErrorKind::Device => return Err(error),
-                    Err(error) => (f64::INFINITY, Some(error)),
+                let (worst, failure, skipped) = match outcome {
+                    None => (0.0, None, true),
+                    Some(Ok(Verdict { worst, failure })) => (worst, failure, false),
+                    Some(Err(error)) if error.kind() == ErrorKind::Device => return Err(error),
+                    Some(Err(error)) => (f64::INFINITY, Some(error), false),
                 };
-                let finding = Finding { family: family.name, op: op.clone(), case, worst, failure };
+                let finding = Finding { family: family.name, op: op.clone(), case, worst, failure, skipped };
                 report(&finding);
                 let summary = summaries.entry(op.clone()).or_default();
+                if skipped {
+                    summary.skipped += 1;
+                    continue;
+                }
                 summary.cases += 1;
                 summary.failed += usize::from(finding.failure.is_some());
                 if worst > summary.worst || summary.worst_case.is_empty() {
@@ -95,18 +104,20 @@ pub fn selection(filter: Option<&str>) -> impl Fn(&str, &str) -> bool {
     }
 }
 
-/// The name of every case of a sample, with its worst error or what is wrong.
-fn findings(device: &Device, sample: &Sample) -> Vec<(String, Result<Verdict>)> {
+/// The name of every case of a sample, with its worst error or what is wrong; `None` for what the device cannot store.
+fn findings(device: &Device, sample: &Sample) -> Vec<(String, Option<Result<Verdict>>)> {
     if matches!(sample.expect, Expect::Error(..)) {
         let refused = check_error(sample).map(|()| Verdict { worst: 0.0, failure: None });
-        return vec![(format!("{}, refused", sample.name), refused)];
+        return vec![(format!("{}, refused", sample.name), Some(refused))];
     }
     match cases(sample) {
         Ok(cases) => {
             let name = |case: &Case| format!("{}, {}", case.name, case.direction);
-            cases.iter().map(|case| (name(case), check_case(device, case))).collect()
+            let possible = |case: &Case| device.has_f16() || !case.needs_f16();
+            let outcome = |case: &Case| possible(case).then(|| check_case(device, case));
+            cases.iter().map(|case| (name(case), outcome(case))).collect()
         }
-        Err(error) => vec![(format!("{}, reference", sample.name), Err(error))],
+        Err(error) => vec![(format!("{}, reference", sample.name), Some(Err(error)))],
     }
 }
 

@@ -38,9 +38,9 @@ impl Probe {
         Ok(probe)
     }
 
-    /// An input leaf with data. Floats are `f32` in a graph, whatever the array's precision.
+    /// An input leaf with data. Doubles are `f32` in a graph.
     fn leaf(&mut self, name: String, array: Array) -> Result<Value> {
-        let dtype = if array.dtype().is_float() { DType::F32 } else { array.dtype() };
+        let dtype = if array.dtype() == DType::F64 { DType::F32 } else { array.dtype() };
         let value = self.graph.leaf(Leaf::Input, &name, TensorType::new(dtype, array.shape()))?;
         self.leaves.insert((Leaf::Input, name), array);
         Ok(value)
@@ -77,6 +77,7 @@ impl Probe {
             let elements = evaluation.value(y).map(Array::to_f64_vec).unwrap_or_default();
             let largest =
                 elements.iter().fold(0.0, |largest: f64, y| if y.is_nan() { *y } else { largest.max(y.abs()) });
+            let y = self.graph.cast(y, DType::F32)?;
             let (n, shape) = (self.drawn, self.graph.shape(y).to_vec());
             self.drawn += 1;
             let mut stream = Stream::new(n as u64, "check.weight");

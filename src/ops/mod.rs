@@ -11,6 +11,7 @@ pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
+pub mod half;
 pub mod matmul;
 pub mod movement;
 pub mod mse;
@@ -36,6 +37,7 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "cross_entropy", samples: cross_entropy::samples },
     Family { name: "dropout", samples: dropout::samples },
     Family { name: "elementwise", samples: elementwise::samples },
+    Family { name: "half", samples: half::samples },
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },
     Family { name: "pool", samples: pool::samples },

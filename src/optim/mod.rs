@@ -5,9 +5,11 @@
 //! learning rate is a state too ([`LEARNING_RATE`]): a schedule sets it between runs, and no program changes.
 
 mod adam;
+mod loss_scale;
 mod sgd;
 
 pub use adam::Adam;
+pub use loss_scale::{LOSS_SCALE, LossScale, SKIPPED_STEPS};
 pub use sgd::Sgd;
 
 use crate::dtype::DType;

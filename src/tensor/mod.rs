@@ -7,6 +7,7 @@
 //! tensors alone.
 
 mod methods;
+mod mixed;
 mod operators;
 mod scope;
 
@@ -18,6 +19,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Leaf, TensorType, Value};
 
+pub use mixed::Precision;
 pub use scope::{Init, Scope, Spec};
 
 /// A computation under construction. Clones are the same trace.
@@ -33,6 +35,8 @@ struct Inner {
     training: bool,
     /// Data of inputs that are not given at every run.
     bound: Vec<(String, Array)>,
+    precision: Precision,
+    guards: Vec<mixed::Guard>,
     /// How often each path asked for random numbers.
     draws: std::collections::HashMap<String, u32>,
 }
@@ -45,6 +49,8 @@ pub struct Traced {
     pub specs: Vec<Spec>,
     /// The data of inputs that are not given at every run.
     pub bound: Vec<(String, Array)>,
+    precision: Precision,
+    guards: Vec<mixed::Guard>,
 }
 
 /// A symbolic tensor: a value of a trace.
@@ -225,7 +231,13 @@ impl Trace {
         let inner = self.lock();
         match &inner.error {
             Some(error) => Err(error.clone()),
-            None => Ok(Traced { graph: inner.graph.clone(), specs: inner.specs.clone(), bound: inner.bound.clone() }),
+            None => Ok(Traced {
+                graph: inner.graph.clone(),
+                specs: inner.specs.clone(),
+                bound: inner.bound.clone(),
+                precision: inner.precision,
+                guards: inner.guards.clone(),
+            }),
         }
     }
 

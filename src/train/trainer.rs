@@ -14,11 +14,11 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::loss::cross_entropy;
 use crate::nn::Module;
-use crate::optim::{Adam, LEARNING_RATE, Optimizer};
+use crate::optim::{Adam, LEARNING_RATE, LossScale, Optimizer};
 use crate::program::{Mode, Program};
 use crate::random::Stream;
 use crate::store::Store;
-use crate::tensor::{Tensor, Trace};
+use crate::tensor::{Precision, Tensor, Trace};
 
 /// How the learning rate changes over the steps of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct Settings {
     pub label_smoothing: f64,
     /// Random changes of images.
     pub augmentation: Augmentation,
+    /// How activations are stored; mixed precision comes with loss scaling.
+    pub precision: Precision,
     /// Fixes initial values, order, dropout and augmentation.
     pub seed: u64,
 }
@@ -86,6 +88,7 @@ impl Default for Settings {
             schedule: Schedule::Cosine,
             label_smoothing: 0.0,
             augmentation: Augmentation::default(),
+            precision: Precision::F32,
             seed: 0,
         }
     }
@@ -250,11 +253,16 @@ impl Trainer {
     fn compile_train(&self, batch: usize) -> Result<Program> {
         Program::compile(&format!("train at {batch}"), &self.store, Mode::Train, |trace| {
             let (labels, logits) = self.trace(trace, batch);
-            let losses = logits.softmax_cross_entropy(&labels, self.settings.label_smoothing);
-            metrics::accumulate(trace, &losses, &logits, &labels);
             let loss = cross_entropy(&logits, &labels, self.settings.label_smoothing);
             trace.output("loss", &loss);
-            self.settings.optimizer.update(trace, &trace.gradients(&loss));
+            let optimizer = self.settings.optimizer.as_ref();
+            match self.settings.precision {
+                Precision::F32 => optimizer.update(trace, &trace.gradients(&loss)),
+                Precision::Mixed => LossScale::default().minimize(trace, &loss, optimizer),
+            }
+            // Behind the loss scale, which may skip the updates before it: a loss counts in any case.
+            let losses = logits.softmax_cross_entropy(&labels, self.settings.label_smoothing);
+            metrics::accumulate(trace, &losses, &logits, &labels);
         })
     }
 
@@ -320,6 +328,7 @@ impl Trainer {
     }
 
     fn images(&self, trace: &Trace, batch: usize) -> Tensor {
+        trace.set_precision(self.settings.precision);
         let [height, width, channels] = self.image_shape;
         trace.input("images", &[batch, height, width, channels], DType::F32)
     }

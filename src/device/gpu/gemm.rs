@@ -114,7 +114,9 @@ pub(super) fn lower(
         let otherwise = step.reads[2..].contains(&slot) || target.contains(&slot);
         !otherwise && (0..2).all(|o| step.reads[o] != slot || vectors[o])
     };
-    bindings.declare(&mut source, |slot| (step.reads[..2].contains(&slot) && vector(slot)).then_some(Element::Vector));
+    bindings.declare(&mut source, |slot| {
+        (step.reads[..2].contains(&slot) && vector(slot)).then_some(Element::Vector(bindings.dtype(slot)))
+    });
     for (name, operand, slot) in [("a", &gemm.a, step.reads[0]), ("b", &gemm.b, step.reads[1])] {
         operand_functions(&mut source, name, operand, &bindings.name(slot), vector(slot));
     }
@@ -125,7 +127,7 @@ pub(super) fn lower(
         Some((shape, expression)) => {
             let load = |operand: usize, index: &str| match operand {
                 0 => "value".to_owned(),
-                other => format!("{}[{index}]", bindings.name(step.reads[other + 1])),
+                other => bindings.load(step.reads[other + 1], index),
             };
             let (body, results) = source.expression(expression, shape, Some("i"), &load);
             coordinates(expression, shape, "i") + &body + &bindings.stores(&step.writes, &results)
@@ -224,6 +226,7 @@ fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding
         "fn {name}_element(row: vec3<u32>, column: vec3<u32>) -> i32 {{\n    \
          return select({element}, -1, (row.x == OUTSIDE.x) | (column.x == OUTSIDE.x));\n}}"
     ));
+    // The conversion is none where the operand is of `f32`.
     let (read, ty, zero, index) = if vector {
         ("four", "vec4<f32>", "vec4<f32>()", "u32(max(at, 0)) / 4u")
     } else {
@@ -231,7 +234,7 @@ fn operand_functions(source: &mut Source, name: &str, operand: &Operand, binding
     };
     source.line(&format!(
         "fn {name}_{read}(row: vec3<u32>, column: vec3<u32>) -> {ty} {{\n    \
-         let at = {name}_element(row, column);\n    return select({zero}, {binding}[{index}], at >= 0);\n}}"
+         let at = {name}_element(row, column);\n    return select({zero}, {ty}({binding}[{index}]), at >= 0);\n}}"
     ));
     // [row][column] of the block.
     let list = |part: &dyn Fn(usize) -> String| (0..4).map(part).collect::<Vec<_>>().join(", ");
