@@ -3,6 +3,8 @@
 //! Gradients are probed in the middle of a graph: the loss `Σ w·y + ½ Σ c·y²` over the outputs `y` gives every element an
 //! upstream gradient `w + c·y` of its own, near 1 in magnitude and of either sign, which depends on the point.
 
+use half::f16;
+
 use crate::array::Array;
 use crate::autodiff;
 use crate::check::reference::{self, Evaluation, Leaves};
@@ -77,6 +79,8 @@ impl Probe {
             let elements = evaluation.value(y).map(Array::to_f64_vec).unwrap_or_default();
             let largest =
                 elements.iter().fold(0.0, |largest: f64, y| if y.is_nan() { *y } else { largest.max(y.abs()) });
+            let largest =
+                if self.graph.type_of(y).dtype == DType::F16 { f16::from_f64(largest).to_f64() } else { largest };
             let y = self.graph.cast(y, DType::F32)?;
             let (n, shape) = (self.drawn, self.graph.shape(y).to_vec());
             self.drawn += 1;

@@ -129,7 +129,9 @@ impl Fuser<'_> {
                     return Ok(());
                 }
                 let single = self.single(value);
-                let again = self.may_repeat(&expression) && !self.results.contains(&value);
+                // Rounded for all readers or for none: computed again it would not be what another reader finds stored.
+                let rounds = node.types[0].dtype == DType::F16 && expression.cost() > 0;
+                let again = self.may_repeat(&expression) && !self.results.contains(&value) && !rounds;
                 if expression.cost() == 0 && !single {
                     self.flush_all(&expression);
                 }
