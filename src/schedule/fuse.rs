@@ -121,6 +121,11 @@ impl Fuser<'_> {
             }
             Lowering::Elementwise(declared) => {
                 let shape = &node.types[0].shape;
+                let widens = declared.cost() == 0 && inputs.iter().any(|ty| ty.dtype != node.types[0].dtype);
+                if widens && !self.single(value) && !self.results.contains(&value) {
+                    // What has several readers is kept as it was, and widened by each.
+                    self.store(node.inputs[0])?;
+                }
                 let expression = self.splice(&declared, node, shape)?;
                 if self.results.contains(&value) && self.whole_product(&expression).is_some() {
                     // A product that is wanted as another type is stored as that: never rounded on the way.
