@@ -127,7 +127,7 @@ impl Fuser<'_> {
                     self.store(node.inputs[0])?;
                 }
                 let expression = self.splice(&declared, node, shape)?;
-                if self.results.contains(&value) && self.whole_product(&expression).is_some() {
+                if self.results.contains(&value) && self.whole_product(&expression, shape).is_some() {
                     // A product that is wanted as another type is stored as that: never rounded on the way.
                     self.forms.insert(value, Form::Lazy(expression));
                     self.store_as(value, &label)?;
@@ -175,11 +175,11 @@ impl Fuser<'_> {
         view || (expression.cost() <= 2 && operands.len() <= 2 && !expression.is_positional() && !waiting)
     }
 
-    /// The waiting product, if the expression is nothing but all of it in order.
-    fn whole_product(&self, expression: &Expression) -> Option<SlotId> {
+    /// The waiting product, if the expression over `shape` is nothing but all of it in order.
+    fn whole_product(&self, expression: &Expression, shape: &[usize]) -> Option<SlotId> {
         let [Term::Load { operand, access, .. }] = &expression.terms[..] else { return None };
         let slot = SlotId(*operand);
-        let whole = access.is_identity(&self.schedule.slot(slot).ty.shape);
+        let whole = self.schedule.slot(slot).ty.shape == shape && access.is_identity(shape);
         (whole && self.pending.contains_key(&slot)).then_some(slot)
     }
 
@@ -338,7 +338,7 @@ impl Fuser<'_> {
             self.flush(slot);
         }
         match head {
-            Some(slot) if self.whole_product(&expression) == Some(slot) => {
+            Some(slot) if self.whole_product(&expression, &shape) == Some(slot) => {
                 let pending = self.pending.remove(&slot).expect("just found");
                 self.emit_product(pending, write);
             }

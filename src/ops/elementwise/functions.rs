@@ -188,22 +188,18 @@ macro_rules! cast_function {
     }};
 }
 
-/// The forms of the conversion to the nearest `f16`. The reference in `f64` keeps its precision: the error of one rounding is
-/// the tolerance.
+/// The forms of the conversion to the nearest `f16`. The reference keeps its precision: one rounding is the tolerance.
 macro_rules! half_function {
     () => {{
-        #[inline(always)]
-        fn nearest(x: f32) -> f32 {
-            half::f16::from_f32(x).to_f32()
-        }
         fn block(_: $crate::dtype::DType, arguments: &[&[u32]], out: &mut [u32]) {
-            $crate::ops::elementwise::functions::map_block::<f32, f32, 1>(arguments, out, |[x]| nearest(x))
+            let nearest = |[x]: [f32; 1]| half::f16::from_f32(x).to_f32();
+            $crate::ops::elementwise::functions::map_block::<f32, f32, 1>(arguments, out, nearest)
         }
         fn eval64(arguments: &[f64]) -> f64 {
             arguments[0]
         }
         fn eval32(arguments: &[f32]) -> f32 {
-            nearest(arguments[0])
+            arguments[0]
         }
         (block as _, eval64 as _, eval32 as _)
     }};
