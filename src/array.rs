@@ -3,6 +3,7 @@
 //! An [`Array`] is an [`ndarray::ArrayD`] in standard (row-major) layout, tagged with its [`DType`]. It is what goes into
 //! a program and comes out of it, and what the reference implementations compute with. Images are `[N, H, W, C]`.
 
+use half::f16;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::dtype::DType;
@@ -16,6 +17,8 @@ pub enum Array {
     F32(ArrayD<f32>),
     /// 64-bit floats.
     F64(ArrayD<f64>),
+    /// 16-bit floats: what mixed precision stores. Reference implementations get them as one of the other two.
+    F16(ArrayD<f16>),
     /// 32-bit unsigned integers.
     U32(ArrayD<u32>),
     /// 32-bit signed integers.
@@ -37,7 +40,7 @@ pub trait Element: Copy + Default + Send + Sync + std::fmt::Debug + PartialOrd +
 }
 
 macro_rules! element {
-    ($type:ty, $variant:ident) => {
+    ($type:ty, $variant:ident, $from_f64:expr) => {
         impl Element for $type {
             const DTYPE: DType = DType::$variant;
             fn wrap(array: ArrayD<Self>) -> Array {
@@ -50,7 +53,8 @@ macro_rules! element {
                 }
             }
             fn from_f64(value: f64) -> Self {
-                value as $type
+                let from_f64: fn(f64) -> $type = $from_f64;
+                from_f64(value)
             }
             fn to_f64(self) -> f64 {
                 f64::from(self)
@@ -58,10 +62,11 @@ macro_rules! element {
         }
     };
 }
-element!(f32, F32);
-element!(f64, F64);
-element!(u32, U32);
-element!(i32, I32);
+element!(f32, F32, |value| value as f32);
+element!(f64, F64, |value| value);
+element!(f16, F16, f16::from_f64);
+element!(u32, U32, |value| value as u32);
+element!(i32, I32, |value| value as i32);
 
 /// A floating-point element: what the reference implementations are generic over.
 pub trait Float: Element + num_traits::Float + std::ops::AddAssign + std::ops::MulAssign + std::iter::Sum {
@@ -131,7 +136,8 @@ impl Array {
     /// An array of `shape` and `dtype` filled with zeros.
     pub fn zeros(shape: &[usize], dtype: DType) -> Self {
         match dtype {
-            DType::F32 | DType::F16 => Array::full(shape, 0f32),
+            DType::F32 => Array::full(shape, 0f32),
+            DType::F16 => Array::full(shape, f16::ZERO),
             DType::F64 => Array::full(shape, 0f64),
             DType::U32 => Array::full(shape, 0u32),
             DType::I32 => Array::full(shape, 0i32),
@@ -153,6 +159,7 @@ impl Array {
         match self {
             Array::F32(a) => a.shape(),
             Array::F64(a) => a.shape(),
+            Array::F16(a) => a.shape(),
             Array::U32(a) => a.shape(),
             Array::I32(a) => a.shape(),
         }
@@ -163,6 +170,7 @@ impl Array {
         match self {
             Array::F32(_) => DType::F32,
             Array::F64(_) => DType::F64,
+            Array::F16(_) => DType::F16,
             Array::U32(_) => DType::U32,
             Array::I32(_) => DType::I32,
         }
@@ -214,6 +222,7 @@ impl Array {
         match self {
             Array::F32(a) => a.iter().map(|v| v.to_f64()).collect(),
             Array::F64(a) => a.iter().copied().collect(),
+            Array::F16(a) => a.iter().map(|v| v.to_f64()).collect(),
             Array::U32(a) => a.iter().map(|v| v.to_f64()).collect(),
             Array::I32(a) => a.iter().map(|v| v.to_f64()).collect(),
         }
@@ -232,7 +241,8 @@ impl Array {
         }
     }
 
-    /// The same values as `dtype`, rounded to nearest; `F16` is held as `f32`.
+    /// The same values as `dtype`, rounded to nearest, ties to even; what `dtype` cannot hold becomes infinite, or of
+    /// integers the nearest limit.
     #[must_use]
     pub fn cast(&self, dtype: DType) -> Self {
         fn convert<T: Element>(array: &Array) -> Array {
@@ -241,7 +251,8 @@ impl Array {
         }
         match dtype {
             _ if dtype == self.dtype() => self.clone(),
-            DType::F32 | DType::F16 => convert::<f32>(self),
+            DType::F32 => convert::<f32>(self),
+            DType::F16 => convert::<f16>(self),
             DType::F64 => convert::<f64>(self),
             DType::U32 => convert::<u32>(self),
             DType::I32 => convert::<i32>(self),
@@ -259,6 +270,7 @@ impl Array {
         let reshaped = match self {
             Array::F32(a) => typed(a, shape),
             Array::F64(a) => typed(a, shape),
+            Array::F16(a) => typed(a, shape),
             Array::U32(a) => typed(a, shape),
             Array::I32(a) => typed(a, shape),
         };
@@ -267,11 +279,16 @@ impl Array {
         })
     }
 
-    /// The elements as the words a device stores: floats by their bits, `F64` rounded to `f32`.
+    /// The elements as the words a device stores: floats by their bits, `F64` rounded to `f32`, two of `F16` a word, the
+    /// first in the low half.
     pub fn to_words(&self) -> Vec<u32> {
         match self {
             Array::F32(a) => a.iter().map(|v| v.to_bits()).collect(),
             Array::F64(a) => a.iter().map(|&v| (v as f32).to_bits()).collect(),
+            Array::F16(a) => {
+                let bits: Vec<u32> = a.iter().map(|v| u32::from(v.to_bits())).collect();
+                bits.chunks(2).map(|pair| pair.iter().rev().fold(0, |word, bits| word << 16 | bits)).collect()
+            }
             Array::U32(a) => a.iter().copied().collect(),
             Array::I32(a) => a.iter().map(|&v| v as u32).collect(),
         }
@@ -280,15 +297,49 @@ impl Array {
     /// An array of `shape` and `dtype` from the words a device stores.
     ///
     /// # Errors
-    /// When the number of words is not the product of `shape`, or `dtype` is not stored in 32-bit words.
+    /// When there are not as many words as `shape` needs, or `dtype` is not stored in 32-bit words.
     pub fn from_words(shape: &[usize], dtype: DType, words: &[u32]) -> Result<Self> {
         match dtype {
             DType::F32 => Array::new(shape, words.iter().map(|&w| f32::from_bits(w)).collect()),
             DType::U32 => Array::new(shape, words.to_vec()),
             DType::I32 => Array::new(shape, words.iter().map(|&w| w as i32).collect()),
-            DType::F16 | DType::F64 => {
-                Err(Error::new(ErrorKind::DType, format!("{dtype} is not stored in 32-bit words")))
+            DType::F16 => {
+                let count = shape.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
+                let fits = count.is_some_and(|count| dtype.words(count) == words.len());
+                let halves =
+                    words.iter().flat_map(|&word| [f16::from_bits(word as u16), f16::from_bits((word >> 16) as u16)]);
+                // The upper half of the last word may be no element.
+                Array::new(shape, halves.take(if fits { count.unwrap_or(0) } else { usize::MAX }).collect())
             }
+            DType::F64 => Err(Error::new(ErrorKind::DType, format!("{dtype} is not stored in 32-bit words"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_floats_round_to_even_and_overflow_to_infinity() {
+        let exact = |x: f64| Array::scalar(x).cast(DType::F16).item().unwrap();
+        // One unit in the last place at 1 is 2⁻¹⁰; halfway goes to the even neighbour.
+        let unit = 2f64.powi(-10);
+        assert_eq!([exact(1.0 + 0.5 * unit), exact(1.0 + 1.5 * unit)], [1.0, 1.0 + 2.0 * unit]);
+        assert_eq!([exact(65519.0), exact(65520.0), exact(-1e30)], [65504.0, f64::INFINITY, f64::NEG_INFINITY]);
+        let least = 2f64.powi(-24);
+        assert_eq!([exact(0.5 * least), exact(0.51 * least), exact(1.5 * least)], [0.0, least, 2.0 * least]);
+        assert!(exact(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn half_floats_are_two_a_word() {
+        let array = Array::new(&[3], vec![1f32, -2.0, f32::INFINITY]).unwrap().cast(DType::F16);
+        let words = array.to_words();
+        assert_eq!(words, [0xc000_3c00, 0x0000_7c00]);
+        assert_eq!(Array::from_words(&[3], DType::F16, &words).unwrap(), array);
+        assert!(Array::from_words(&[5], DType::F16, &words).is_err());
+        assert!(Array::from_words(&[2], DType::F16, &words).is_err());
+        assert_eq!(Array::from_words(&[0], DType::F16, &[]).unwrap(), Array::zeros(&[0], DType::F16));
     }
 }

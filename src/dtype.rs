@@ -1,8 +1,8 @@
 //! Element types.
 //!
-//! A graph is made of `F32`, `U32` and `I32` tensors (`F16` has its place here, and comes with mixed precision). `F64`
-//! exists on the host alone: the reference runs a graph in it, no device stores it. There is no boolean: a comparison
-//! gives `U32` zeros and ones, since WGSL has no storable `bool`.
+//! A graph is made of `F32`, `F16`, `U32` and `I32` tensors. `F16` is for storage: a load widens it, arithmetic is that of
+//! `F32`, a store rounds. `F64` exists on the host alone: the reference runs a graph in it, no device stores it. There is
+//! no boolean: a comparison gives `U32` zeros and ones, since WGSL has no storable `bool`.
 
 use std::fmt;
 
@@ -13,7 +13,8 @@ pub enum DType {
     F32,
     /// 64-bit IEEE float, for the reference on the host only.
     F64,
-    /// 16-bit IEEE float: a storage type of devices with `SHADER_F16`.
+    /// 16-bit IEEE float: how the CPU, and GPUs with `SHADER_F16`, may store floats. The largest is 65,504, the smallest
+    /// above zero 2⁻²⁴, and a value is rounded by at most 2⁻¹¹ of it.
     F16,
     /// 32-bit unsigned integer: labels, positions, masks (0 and 1), random bits.
     U32,
@@ -28,6 +29,22 @@ impl DType {
             DType::F16 => 2,
             DType::F32 | DType::U32 | DType::I32 => 4,
             DType::F64 => 8,
+        }
+    }
+
+    /// The 32-bit words in which a device stores `count` elements.
+    pub const fn words(self, count: usize) -> usize {
+        match self {
+            DType::F16 => count.div_ceil(2),
+            DType::F32 | DType::F64 | DType::U32 | DType::I32 => count,
+        }
+    }
+
+    /// The type of an element while it is computed with: `F32` for `F16`.
+    pub const fn computed(self) -> DType {
+        match self {
+            DType::F16 => DType::F32,
+            other => other,
         }
     }
 

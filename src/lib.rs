@@ -4,6 +4,7 @@
 //! it for a [`Device`]; running it allocates nothing. The modules below are in the order in which data flows.
 
 pub mod array;
+pub mod autocast;
 pub mod autodiff;
 pub mod check;
 pub mod data;
@@ -31,7 +32,7 @@ pub use dtype::DType;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use program::{Mode, Program};
 pub use store::Store;
-pub use tensor::{Init, Scope, Tensor, Trace};
+pub use tensor::{Init, Precision, Scope, Tensor, Trace};
 
 /// The README's program is compiled and run.
 #[cfg(doctest)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::array::Array;
 use crate::device::{Buffer, Device, Executable};
+use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Graph, Leaf, TensorType};
 use crate::schedule::{Arena, Schedule, schedule};
@@ -80,7 +81,7 @@ impl Program {
     async fn from_trace(name: &str, store: &Store, trace: &Trace) -> Result<Self> {
         let traced = trace.finish()?;
         store.prepare(&traced.specs)?;
-        let mut program = Self::load(name, store, &traced.graph).await?;
+        let mut program = Self::load(name, store, &traced.lowered()?).await?;
         for (input, array) in &traced.bound {
             if program.takes(input) {
                 program.write_input(input, array)?;
@@ -93,6 +94,13 @@ impl Program {
     async fn load(name: &str, store: &Store, graph: &Graph) -> Result<Self> {
         let graph = simplify(graph)?;
         let device = store.device();
+        if graph.uses(DType::F16) && !device.has_f16() {
+            let text = format!(
+                "{} cannot store f16, it lacks the feature shader-f16; use Precision::F32 (--precision f32)",
+                device.name()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
         let schedule = device.with_capabilities(|capabilities| schedule(&graph, &store.layout(), capabilities))?;
         let mut buffers = store.buffers();
         for &(arena, words) in &schedule.arenas {
@@ -228,7 +236,7 @@ impl Program {
         let Some(slot) = self.schedule.slots.iter().find(|slot| slot.origin == wanted) else {
             return Err(self.error(ErrorKind::Config, format!("no gradient of {parameter:?}")));
         };
-        let (place, len) = (slot.place, slot.ty.len());
+        let (place, len) = (slot.place, slot.ty.words());
         pollster::block_on(self.read_words(place.arena, place.offset..place.offset + len, &slot.ty))
     }
 
@@ -283,7 +291,7 @@ impl Program {
             let words = pollster::block_on(self.device().read(buffer, 0..buffer.len()))?;
             let mut owned = vec![false; words.len()];
             for slot in self.schedule.slots.iter().filter(|slot| slot.place.arena == arena) {
-                let end = (slot.place.offset + slot.ty.len()).min(owned.len());
+                let end = (slot.place.offset + slot.ty.words()).min(owned.len());
                 owned[slot.place.offset.min(end)..end].fill(true);
             }
             let stray = (0..words.len()).find(|&i| !owned[i] && words[i] != GUARD);
@@ -327,11 +335,11 @@ impl Tensor {
     /// The first mistake made while tracing; a tensor that needs inputs.
     pub fn eval(&self, device: &Device) -> Result<Array> {
         let trace = self.trace();
-        let traced = trace.finish()?;
-        let mut graph = traced.graph;
-        graph.outputs = vec![("value".into(), self.value())];
-        graph.gradients.clear();
-        graph.updates.clear();
+        let mut traced = trace.finish()?;
+        traced.graph.outputs = vec![("value".into(), self.value())];
+        traced.graph.gradients.clear();
+        traced.graph.updates.clear();
+        let graph = traced.lowered()?;
         let store = Store::new(device, 0);
         store.prepare(&traced.specs)?;
         let program = Program::from_graph("eval", &store, &graph)?;

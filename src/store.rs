@@ -122,7 +122,7 @@ impl Store {
     /// As [`Store::get`].
     pub async fn get_async(&self, name: &str) -> Result<Array> {
         let (entry, buffer) = self.find(name)?;
-        let words = self.0.device.read(&buffer, entry.offset..entry.offset + entry.ty.len()).await?;
+        let words = self.0.device.read(&buffer, entry.offset..entry.offset + entry.ty.words()).await?;
         Array::from_words(&entry.ty.shape, entry.ty.dtype, &words)
     }
 

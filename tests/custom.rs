@@ -15,7 +15,7 @@ use neuropil::graph::{Sample, Tolerance};
 use neuropil::nn::{Activation, Conv2d, Flatten, Linear, MaxPool2d, Sequential};
 use neuropil::ops::custom::{Custom, Kernel};
 use neuropil::train::{Settings, Trainer};
-use neuropil::{Array, DType, Device, Mode, Program, Store, Trace};
+use neuropil::{Array, DType, Device, Mode, Precision, Program, Store, Trace};
 
 fn image(op: Custom) -> Sample {
     Sample::new("image", op, vec![Sample::uniform(&[3, 5, 7, 9], -1.0, 1.0, 3)], Tolerance::sum(5))
@@ -128,6 +128,34 @@ fn one_tensor_may_be_both_operands() {
         let got = y.eval(&device).unwrap().to_f64_vec();
         for (got, x) in got.into_iter().zip([1.0, -2.0, 3.0]) {
             approx::assert_relative_eq!(got, power(x), max_relative = 1e-5);
+        }
+    }
+}
+
+/// Between products of `f16` it gets and gives `f32`: its shader knows nothing of mixed precision.
+#[test]
+fn an_operation_in_mixed_precision_is_of_f32() {
+    for device in common::devices().into_iter().filter(Device::has_f16) {
+        let run = |precision| {
+            let store = Store::new(&device, 0);
+            let program = Program::compile("mixed", &store, Mode::Train, |trace: &Trace| {
+                trace.set_precision(precision);
+                let x = trace.input("x", &[3, 5], DType::F32);
+                let [first, second] = ["first", "second"]
+                    .map(|name| trace.scope().param(name, &[5, 5], neuropil::Init::Uniform { bound: 1.0 }));
+                let y = x.matmul(&first).custom(double(TWICE, 2.0), &[]).matmul(&second);
+                trace.output("y", &y);
+                trace.gradients(&y.square().sum_all());
+            })
+            .unwrap();
+            let x = Sample::uniform(&[3, 5], -1.0, 1.0, 4);
+            program.run(&[("x", &x)]).unwrap();
+            [program.read("y").unwrap(), program.gradient("first").unwrap()].map(|array| array.to_f64_vec())
+        };
+        for (mixed, single) in run(Precision::Mixed).iter().zip(&run(Precision::F32)) {
+            let largest = single.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+            let worst = mixed.iter().zip(single).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(worst > 0.0 && worst < 4e-3 * largest, "{device:?}: {worst} of {largest}");
         }
     }
 }

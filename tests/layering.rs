@@ -18,6 +18,7 @@ const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("graph", None),
     ("ops", None),
     ("autodiff", None),
+    ("autocast", None),
     ("simplify", None),
     ("schedule", None),
     ("device", None),

@@ -9,7 +9,7 @@ mod common;
 
 use std::time::Instant;
 
-use neuropil::check::{cases, check_error, parity};
+use neuropil::check::{Case, cases, check_error, parity};
 use neuropil::device::{Options, Tiles};
 use neuropil::graph::{Expect, Sample};
 use neuropil::ops::REGISTRY;
@@ -23,7 +23,7 @@ const IMAGES: &[&str] = &["adaptive_max_pool", "border", "lp_pool", "pixel_shuff
 const INDEXING: &[&str] = &["cumsum", "embedding", "gather", "scatter_add", "sort"];
 const LOSSES: &[&str] = &["cosine_similarity", "cross_entropy", "focal", "multi_margin"];
 const COMPOSED: &[&str] = &["attention", "einsum", "glu", "norm", "statistics"];
-const OTHERS: &[&str] = &["batch_norm", "pool", "recompute", "reduce", "softmax"];
+const OTHERS: &[&str] = &["batch_norm", "half", "pool", "recompute", "reduce", "softmax"];
 /// All of them.
 const DEALT: [&[&str]; 8] = [CONVOLUTION, PRODUCT, ELEMENTWISE, IMAGES, INDEXING, LOSSES, COMPOSED, OTHERS];
 
@@ -135,9 +135,15 @@ fn outcomes(device: &Device, sample: &Sample) -> Vec<(String, Option<Error>)> {
     }
     match cases(sample) {
         Ok(cases) => {
-            let outcome = |case| match parity::check_case(device, case) {
-                Ok(verdict) => verdict.failure,
-                Err(error) => Some(error),
+            let outcome = |case: &Case| {
+                if case.needs_f16() && !device.has_f16() {
+                    println!("skipped, {} has no f16: {}", device.name(), case.name);
+                    return None;
+                }
+                match parity::check_case(device, case) {
+                    Ok(verdict) => verdict.failure,
+                    Err(error) => Some(error),
+                }
             };
             cases.iter().map(|case| (format!("{}, {}", case.name, case.direction), outcome(case))).collect()
         }

@@ -82,7 +82,10 @@ fn infer_says_what_the_reference_gives() {
         if is_error(sample) {
             return Ok(());
         }
-        let (inferred, computed) = (sample.op.infer(&types(&sample.inputs))?, sample.op.reference(&sample.inputs)?);
+        // References are never asked in f16.
+        let single = |array: &Array| array.cast(array.dtype().computed());
+        let inputs: Vec<Array> = sample.inputs.iter().map(single).collect();
+        let (inferred, computed) = (sample.op.infer(&types(&sample.inputs))?, sample.op.reference(&inputs)?);
         let kind = |dtype: DType| if dtype.is_float() { DType::F32 } else { dtype };
         let inferred: Vec<_> = inferred.into_iter().map(|ty| (ty.shape, kind(ty.dtype))).collect();
         let computed: Vec<_> = types(&computed).into_iter().map(|ty| (ty.shape, kind(ty.dtype))).collect();

@@ -115,10 +115,15 @@ fn every_kernel_is_valid_and_portable() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// The text as naga understands it, without any capability beyond WebGPU's core.
+/// The text as naga understands it, without any capability beyond WebGPU's core, unless it asks for `f16`.
 fn module(text: &str) -> Result<Module, String> {
     let module = wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
-    let mut validator = valid::Validator::new(valid::ValidationFlags::all(), valid::Capabilities::empty());
+    let asked = if text.starts_with("enable f16;") {
+        valid::Capabilities::SHADER_FLOAT16
+    } else {
+        valid::Capabilities::empty()
+    };
+    let mut validator = valid::Validator::new(valid::ValidationFlags::all(), asked);
     validator.validate(&module).map_err(|error| error.emit_to_string(text))?;
     Ok(module)
 }

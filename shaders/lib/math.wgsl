@@ -11,6 +11,20 @@ fn quiet_nan() -> f32 {
     return bitcast<f32>(bits);
 }
 
+// The nearest number that 16 bits hold, ties to even, infinite from 65520 on: drivers' conversions may round otherwise.
+fn nearest_half(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let magnitude = bits & 0x7fffffffu;
+    let sign = bits ^ magnitude;
+    // 13 bits fewer; the sum carries into the exponent where it must.
+    let normal = (magnitude + 0xfffu + ((magnitude >> 13u) & 1u)) & 0xffffe000u;
+    // Below 2^-14 the steps are 2^-24 wide.
+    let small = bitcast<u32>(round(bitcast<f32>(magnitude) * 16777216.0) * 5.9604645e-8);
+    let finite = select(normal, small, magnitude < 0x38800000u);
+    let nearest = select(finite, 0x7f800000u, magnitude >= 0x477ff000u);
+    return bitcast<f32>(sign | select(nearest, magnitude, magnitude > 0x7f800000u));
+}
+
 // e^x; some drivers give infinity for NaN.
 fn exponential(x: f32) -> f32 {
     return select(exp(x), x, is_nan(x));

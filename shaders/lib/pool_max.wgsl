@@ -9,7 +9,7 @@ fn compute(i: u32) {
         for (var s = 0u; s < KERNEL_W; s++) {
             let pixel = pixel_at(position, vec2<u32>(r, s));
             if (pixel >= 0) {
-                let value = in0[u32(pixel) * CHANNELS + i % CHANNELS];
+                let value = read_in0(u32(pixel) * CHANNELS + i % CHANNELS);
                 if (!found || (!is_nan(best) && (value > best || is_nan(value)))) {
                     best = value;
                     chosen = r * KERNEL_W + s;
@@ -18,6 +18,6 @@ fn compute(i: u32) {
             }
         }
     }
-    out0[i] = best;
+    write_out0(i, best);
     out1[i] = chosen;
 }

@@ -3,5 +3,5 @@
 fn compute(i: u32) {
     let tap = in1[i];
     let pixel = pixel_at(position_of(i / CHANNELS), vec2<u32>(tap / KERNEL_W, tap % KERNEL_W));
-    out0[i] = select(0.0, in0[u32(max(pixel, 0)) * CHANNELS + i % CHANNELS], pixel >= 0);
+    write_out0(i, select(0.0, read_in0(u32(max(pixel, 0)) * CHANNELS + i % CHANNELS), pixel >= 0));
 }

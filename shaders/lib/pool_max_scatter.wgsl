@@ -9,10 +9,10 @@ fn compute(i: u32) {
             if (position >= 0) {
                 let element = u32(position) * CHANNELS + i % CHANNELS;
                 if (in1[element] == r * KERNEL_W + s) {
-                    sum += in0[element];
+                    sum += read_in0(element);
                 }
             }
         }
     }
-    out0[i] = sum;
+    write_out0(i, sum);
 }

@@ -9,9 +9,9 @@ fn compute(i: u32) {
         for (var s = 0u; s < KERNEL_W; s++) {
             let pixel = pixel_at(position, vec2<u32>(r, s));
             if (pixel >= 0) {
-                sum += in0[u32(pixel) * CHANNELS + i % CHANNELS];
+                sum += read_in0(u32(pixel) * CHANNELS + i % CHANNELS);
             }
         }
     }
-    out0[i] = sum / divisor(position);
+    write_out0(i, sum / divisor(position));
 }

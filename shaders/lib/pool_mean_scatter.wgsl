@@ -9,9 +9,9 @@ fn compute(i: u32) {
         for (var s = 0u; s < KERNEL_W; s++) {
             let position = position_reading(pixel, vec2<u32>(r, s));
             if (position >= 0) {
-                sum += in0[u32(position) * CHANNELS + i % CHANNELS] / divisor(position_of(u32(position)));
+                sum += read_in0(u32(position) * CHANNELS + i % CHANNELS) / divisor(position_of(u32(position)));
             }
         }
     }
-    out0[i] = sum;
+    write_out0(i, sum);
 }

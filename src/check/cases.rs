@@ -28,6 +28,13 @@ pub enum Direction {
     Views,
 }
 
+impl Case {
+    /// Whether it stores `f16`, which not every device does.
+    pub fn needs_f16(&self) -> bool {
+        self.graph.uses(DType::F16)
+    }
+}
+
 impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -148,7 +155,7 @@ fn transposed(array: &Array) -> Result<(Array, View)> {
         Probe::new(std::slice::from_ref(array), |graph, values| Ok(vec![graph.permute(values[0], &axes)?]))?;
     let stored = std::mem::take(&mut graph.outputs)[0];
     let evaluation = graph.evaluate(&[stored], if array.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
-    Ok((evaluation.output("0")?.clone(), View::Permute(axes)))
+    Ok((evaluation.output("0")?.cast(array.dtype()), View::Permute(axes)))
 }
 
 /// A larger array that holds the given one at every second place of the last axis and one further on the others, filled
@@ -235,11 +242,15 @@ fn case(
 /// Three sources, in units of the gradient's largest element where elements are sums of which parts cancel:
 /// - the device's functions: four times the sample's own tolerance, taken relative to the operation's largest output;
 /// - rounding in the gradient's formulas: four times what it does in the `f32` reference, wherever it is worst;
-/// - a floor of eight roundings, since a sum in another order rounds otherwise.
+/// - a floor of eight roundings, since a sum in another order rounds otherwise; in `f16` of three of those besides: of the
+///   upstream gradient, on the way, and of the result.
 ///
 /// A missing term, a wrong factor or a neighbour's value are hundreds of times larger.
 pub fn gradient_tolerance(sample: &Sample, forward: &[Array], double: &Array, single: &Array) -> Tolerance {
     const ROUNDING: f64 = 6e-8;
+    let half = sample.inputs.iter().any(|array| array.dtype() == DType::F16);
+    let (half, smallest) = if half { (Tolerance::HALF.relative, Tolerance::HALF.absolute) } else { (0.0, 1e-30) };
+    let floor = 8.0 * ROUNDING + 3.0 * half;
     let largest = |array: &Array| {
         let finite = array.to_f64_vec().into_iter().map(f64::abs).filter(|x| x.is_finite());
         finite.fold(0.0, f64::max)
@@ -250,8 +261,8 @@ pub fn gradient_tolerance(sample: &Sample, forward: &[Array], double: &Array, si
     let differences = double.to_f64_vec().into_iter().zip(single.to_f64_vec()).map(|(a, b)| (a - b).abs());
     let rounding = differences.filter(|x| x.is_finite()).fold(0.0, f64::max);
     Tolerance {
-        absolute: largest(double) * (4.0 * of_sample + 8.0 * ROUNDING) + 4.0 * rounding + 1e-30,
-        relative: 4.0 * of_sample + 8.0 * ROUNDING,
+        absolute: largest(double) * (4.0 * of_sample + floor) + 4.0 * rounding + smallest,
+        relative: 4.0 * of_sample + floor,
         reason: "gradient: 4 times the sample's tolerance and the f32 reference's error, scaled to the largest element",
     }
 }

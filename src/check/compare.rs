@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::array::Array;
+use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Tolerance;
 use crate::shape::unravel;
@@ -50,8 +51,7 @@ impl fmt::Display for Comparison {
 
 /// Compares `got` with `want`, element by element: `|got - want| <= absolute + relative · |want|`.
 ///
-/// A NaN must meet a NaN, an infinity an infinity of the same sign; what `f32` cannot hold counts as infinite when `got`
-/// is `f32`. Integers must be equal. Zeros of both signs are equal. No elements are all right, with `worst` 0.
+/// A NaN must meet a NaN, an infinity an infinity of the same sign; what the type of `got` cannot hold counts as infinite. Integers must be equal. Zeros of both signs are equal. No elements are all right, with `worst` 0.
 ///
 /// # Errors
 /// [`ErrorKind::Parity`] when the shapes differ, or one is of floats and the other is not.
@@ -63,11 +63,11 @@ pub fn compare(name: &str, got: &Array, want: &Array, tolerance: Tolerance) -> R
         return Err(Error::new(ErrorKind::Parity, message));
     }
     let exact = !got.dtype().is_float();
-    let rounds = matches!(got, Array::F32(_));
+    let dtype = got.dtype();
     let mut worst = (0.0, 0);
     let (got_elements, want_elements) = (got.to_f64_vec(), want.to_f64_vec());
     for (i, (&got, &want)) in got_elements.iter().zip(&want_elements).enumerate() {
-        let error = if exact && got != want { f64::INFINITY } else { units(got, want, rounds, tolerance) };
+        let error = if exact && got != want { f64::INFINITY } else { units(got, want, dtype, tolerance) };
         if i == 0 || error > worst.0 {
             worst = (error, i);
         }
@@ -84,9 +84,13 @@ pub fn compare(name: &str, got: &Array, want: &Array, tolerance: Tolerance) -> R
 }
 
 /// The error of one element in units of what is allowed.
-fn units(got: f64, want: f64, rounds: bool, tolerance: Tolerance) -> f64 {
-    let overflows = rounds && !want.is_nan() && (want as f32).is_infinite();
-    let want = if overflows { f64::from(want as f32) } else { want };
+fn units(got: f64, want: f64, dtype: DType, tolerance: Tolerance) -> f64 {
+    let nearest = match dtype {
+        DType::F32 => f64::from(want as f32),
+        DType::F16 => half::f16::from_f64(want).to_f64(),
+        _ => want,
+    };
+    let want = if nearest.is_infinite() { nearest } else { want };
     if got == want || got.is_nan() && want.is_nan() {
         return 0.0;
     }

@@ -28,6 +28,8 @@ pub struct Finding {
     pub worst: f64,
     /// What is wrong, if anything.
     pub failure: Option<Error>,
+    /// Whether it was left out, since the device does not store `f16`.
+    pub skipped: bool,
 }
 
 /// The findings of one operation, summed up.
@@ -37,6 +39,8 @@ pub struct Summary {
     pub cases: usize,
     /// Cases that failed.
     pub failed: usize,
+    /// Cases that were left out, since the device does not store `f16`; they do not count among the others.
+    pub skipped: usize,
     /// The worst error in units of what is allowed.
     pub worst: f64,
     /// The case that shows it.
@@ -94,6 +98,10 @@ pub fn check_samples(device: &Device, samples: &[Sample]) -> Result<Summary> {
 
 impl Summary {
     fn count(&mut self, finding: &Finding) {
+        if finding.skipped {
+            self.skipped += 1;
+            return;
+        }
         self.cases += 1;
         self.failed += usize::from(finding.failure.is_some());
         if finding.worst > self.worst || self.worst_case.is_empty() {
@@ -116,28 +124,34 @@ pub fn selection(filter: Option<&str>) -> impl Fn(&str, &str) -> bool {
     }
 }
 
-/// What every case of a sample shows.
+/// What every case of a sample shows; what the device cannot store is skipped.
 ///
 /// # Errors
 /// When the device is lost.
 fn findings(device: &Device, family: &'static str, sample: &Sample) -> Result<Vec<Finding>> {
     let outcomes = if matches!(sample.expect, Expect::Error(..)) {
         let refused = check_error(sample).map(|()| Verdict { worst: 0.0, failure: None });
-        vec![("refused".to_owned(), refused)]
+        vec![("refused".to_owned(), Some(refused))]
     } else {
         match cases(sample) {
-            Ok(cases) => cases.iter().map(|case| (case.direction.to_string(), check_case(device, case))).collect(),
-            Err(error) => vec![("reference".to_owned(), Err(error))],
+            Ok(cases) => {
+                let possible = |case: &Case| device.has_f16() || !case.needs_f16();
+                let outcome = |case: &Case| possible(case).then(|| check_case(device, case));
+                cases.iter().map(|case| (case.direction.to_string(), outcome(case))).collect()
+            }
+            Err(error) => vec![("reference".to_owned(), Some(Err(error)))],
         }
     };
-    let finding = |(direction, outcome): (String, Result<Verdict>)| {
+    let finding = |(direction, outcome): (String, Option<Result<Verdict>>)| {
+        let skipped = outcome.is_none();
         let (worst, failure) = match outcome {
-            Ok(Verdict { worst, failure }) => (worst, failure),
-            Err(error) if error.kind() == ErrorKind::Device => return Err(error),
-            Err(error) => (f64::INFINITY, Some(error)),
+            None => (0.0, None),
+            Some(Ok(Verdict { worst, failure })) => (worst, failure),
+            Some(Err(error)) if error.kind() == ErrorKind::Device => return Err(error),
+            Some(Err(error)) => (f64::INFINITY, Some(error)),
         };
         let case = format!("{}, {direction}", sample.name);
-        Ok(Finding { family, op: sample.op.name().to_owned(), case, worst, failure })
+        Ok(Finding { family, op: sample.op.name().to_owned(), case, worst, failure, skipped })
     };
     outcomes.into_iter().map(finding).collect()
 }

@@ -3,6 +3,8 @@
 //! Gradients are probed in the middle of a graph: the loss `Σ w·y + ½ Σ c·y²` over the outputs `y` gives every element an
 //! upstream gradient `w + c·y` of its own, near 1 in magnitude and of either sign, which depends on the point.
 
+use half::f16;
+
 use crate::array::Array;
 use crate::autodiff;
 use crate::check::reference::{self, Evaluation, Leaves};
@@ -38,9 +40,9 @@ impl Probe {
         Ok(probe)
     }
 
-    /// An input leaf with data. Floats are `f32` in a graph, whatever the array's precision.
+    /// An input leaf with data. Doubles are `f32` in a graph.
     fn leaf(&mut self, name: String, array: Array) -> Result<Value> {
-        let dtype = if array.dtype().is_float() { DType::F32 } else { array.dtype() };
+        let dtype = if array.dtype() == DType::F64 { DType::F32 } else { array.dtype() };
         let value = self.graph.leaf(Leaf::Input, &name, TensorType::new(dtype, array.shape()))?;
         self.leaves.insert((Leaf::Input, name), array);
         Ok(value)
@@ -77,6 +79,9 @@ impl Probe {
             let elements = evaluation.value(y).map(Array::to_f64_vec).unwrap_or_default();
             let largest =
                 elements.iter().fold(0.0, |largest: f64, y| if y.is_nan() { *y } else { largest.max(y.abs()) });
+            let largest =
+                if self.graph.type_of(y).dtype == DType::F16 { f16::from_f64(largest).to_f64() } else { largest };
+            let y = self.graph.cast(y, DType::F32)?;
             let (n, shape) = (self.drawn, self.graph.shape(y).to_vec());
             self.drawn += 1;
             let mut stream = Stream::new(n as u64, "check.weight");

@@ -103,8 +103,9 @@ impl Samples {
 
 fn print_table(summaries: &BTreeMap<String, Summary>, output: &Output) -> io::Result<()> {
     output.text(format_args!("\n{:<24} {:>5} {:>6}  worst error, 1 = allowed", "operation", "cases", "failed"))?;
-    for (op, Summary { cases, failed, worst, worst_case }) in summaries {
+    for (op, Summary { cases, failed, skipped, worst, worst_case }) in summaries {
         let record = Record::event("op").with("op", op.as_str()).with("cases", *cases).with("failed", *failed);
+        let record = record.with("skipped", *skipped);
         let record = record.with_number("worst", *worst).with("worst_case", worst_case.as_str());
         let worst = if worst.is_finite() { format!("{worst:.3}") } else { "wrong".to_owned() };
         output.emit(&record, format_args!("{op:<24} {cases:>5} {failed:>6}  {worst:<6} {worst_case}"))?;
@@ -135,6 +136,10 @@ fn print_total(
         _ => format!("{failed} ARE WRONG"),
     };
     let (cases, operations) = (counted(cases, "case"), counted(summaries.len(), "operation"));
+    let skipped = match summaries.values().map(|summary| summary.skipped).sum::<usize>() {
+        0 => String::new(),
+        skipped => format!("; {} of f16 left out, which it lacks", counted(skipped, "case")),
+    };
     let device = device_name(device);
-    output.emit(&record, format_args!("\n{cases} of {operations} on {device}: {verdict}"))
+    output.emit(&record, format_args!("\n{cases} of {operations} on {device}: {verdict}{skipped}"))
 }

@@ -11,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use neuropil::data::Dataset;
 use neuropil::nn::models;
 use neuropil::train::{Epoch, ModelFile, ModelInfo, Settings, Trainer};
-use neuropil::{Device, Error, ErrorKind};
+use neuropil::{Device, Error, ErrorKind, Precision};
 
 use super::model::{DatasetName, shape_text};
 use super::output::{Output, Record, counted, device_line, device_name, percent};
@@ -41,6 +41,9 @@ pub struct Arguments {
     #[arg(long, value_name = "RATE", default_value_t = Settings::LEARNING_RATE)]
     #[arg(value_parser = positive, allow_negative_numbers = true)]
     learning_rate: f64,
+    /// How activations are stored: f32, or mixed for f16 where that is safe (half the memory; needs shader-f16 of a GPU)
+    #[arg(long, value_name = "f32|mixed", default_value = "f32", value_parser = precision)]
+    precision: Precision,
     /// Fixes the first weights, the order of the images and dropout
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>, allow_negative_numbers = true)]
     seed: u64,
@@ -69,6 +72,14 @@ fn epochs_help() -> String {
     format!("Passes over the training images [default: {epochs_of_digits} for digits, else {EPOCHS_OF_LARGE}]")
 }
 
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "mixed" => Ok(Precision::Mixed),
+        _ => Err("give f32 or mixed".to_owned()),
+    }
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
     number.ok_or_else(|| "give a number above 0".to_owned())
@@ -81,6 +92,7 @@ impl Arguments {
         Settings {
             epochs: self.epochs.unwrap_or(epochs),
             batch_size: self.batch_size,
+            precision: self.precision,
             seed: self.seed,
             ..default.learning_rate(self.learning_rate)
         }

@@ -253,6 +253,14 @@ impl Device {
         }
     }
 
+    /// Whether it stores `f16`: the CPU does, a GPU with the feature `shader-f16`.
+    pub fn has_f16(&self) -> bool {
+        match &self.0.backend {
+            Backend::Cpu => true,
+            Backend::Gpu(gpu) => gpu.has_f16(),
+        }
+    }
+
     /// How it was opened.
     pub fn options(&self) -> Options {
         self.0.options

@@ -34,7 +34,7 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Array>, metadata: &BTreeMap<
 /// Reads the arrays and the metadata of the file `path`.
 ///
 /// # Errors
-/// A file that cannot be read, is damaged or is not safetensors, or an array of a type other than F32, F64, U32 or I32.
+/// A file that cannot be read, is damaged or is not safetensors, or an array of a type other than F32, F64, F16, U32 or I32.
 pub fn load(path: &Path) -> Result<(BTreeMap<String, Array>, BTreeMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     decode(&bytes).context(|| path.display().to_string())
@@ -82,6 +82,7 @@ fn type_name(array: &Array) -> &'static str {
     match array {
         Array::F32(_) => "F32",
         Array::F64(_) => "F64",
+        Array::F16(_) => "F16",
         Array::U32(_) => "U32",
         Array::I32(_) => "I32",
     }
@@ -91,6 +92,7 @@ fn write_elements(writer: &mut dyn Write, array: &Array) -> io::Result<()> {
     match array {
         Array::F32(a) => a.iter().try_for_each(|v| writer.write_all(&v.to_le_bytes())),
         Array::F64(a) => a.iter().try_for_each(|v| writer.write_all(&v.to_le_bytes())),
+        Array::F16(a) => a.iter().try_for_each(|v| writer.write_all(&v.to_le_bytes())),
         Array::U32(a) => a.iter().try_for_each(|v| writer.write_all(&v.to_le_bytes())),
         Array::I32(a) => a.iter().try_for_each(|v| writer.write_all(&v.to_le_bytes())),
     }
@@ -123,9 +125,11 @@ fn read_elements(view: &TensorView<'_>) -> Result<Array> {
         Dtype::F32 => Array::new(shape, words().map(f32::from_le_bytes).collect()),
         Dtype::U32 => Array::new(shape, words().map(u32::from_le_bytes).collect()),
         Dtype::I32 => Array::new(shape, words().map(i32::from_le_bytes).collect()),
+        Dtype::F16 => Array::new(shape, bytes.as_chunks().0.iter().copied().map(half::f16::from_le_bytes).collect()),
         Dtype::F64 => Array::new(shape, bytes.as_chunks().0.iter().copied().map(f64::from_le_bytes).collect()),
         other => {
-            let message = format!("has elements of type {other}; F32, F64, U32 and I32 are read, convert it to one");
+            let message =
+                format!("has elements of type {other}; F32, F64, F16, U32 and I32 are read, convert it to one");
             Err(Error::new(ErrorKind::DType, message))
         }
     }
@@ -145,6 +149,7 @@ mod tests {
             ("step", Array::scalar(7u32)),
             ("offsets", Array::new(&[3], vec![i32::MIN, 0, i32::MAX]).unwrap()),
             ("exact", Array::new(&[1, 2], vec![0.1f64, -1e300]).unwrap()),
+            ("halves", Array::new(&[3], vec![0.5f32, -65504.0, f32::INFINITY]).unwrap().cast(crate::DType::F16)),
             ("empty \"ü\"", Array::full(&[0, 4], 0f32)),
         ];
         let metadata = [("model", "tiny \"net\"\n"), ("format", "neuropil"), ("epoch", "3"), ("", "")];
@@ -193,10 +198,10 @@ mod tests {
         let text = load(&dir.write("model.pt", b"PK\x03\x04 a zip of pickles")).unwrap_err().to_string();
         assert!(text.contains("model.pt") && text.contains("not a whole safetensors file"), "{text}");
 
-        let header = r#"{"weight":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}}"#;
-        let half = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0, 0]].concat();
-        let text = decode(&half).unwrap_err().to_string();
-        assert!(text.starts_with("array weight: has elements of type F16"), "{text}");
+        let header = r#"{"weight":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}"#;
+        let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0, 0]].concat();
+        let text = decode(&file).unwrap_err().to_string();
+        assert!(text.starts_with("array weight: has elements of type BF16"), "{text}");
 
         let reserved = BTreeMap::from([(METADATA.to_owned(), Array::scalar(0f32))]);
         let error = save(&dir.path().join("x"), &reserved, &BTreeMap::new()).unwrap_err();

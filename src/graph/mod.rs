@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use expression::{Access, AxisSteps, Bound, Expression, Function, Term, TermId, Wgsl};
 pub use lowering::{Accumulator, Gemm, Lowering, Matrix, Opaque, Operand, Pooling, Reduce, WindowKind};
-pub use op::{Backward, Gradient, Op, Rule, expect_inputs};
+pub use op::{Autocast, Backward, Gradient, Op, Rule, expect_inputs};
 pub use sample::{Expect, Sample, Tolerance};
 
 use crate::dtype::DType;
@@ -58,6 +58,11 @@ impl TensorType {
     /// The number of elements.
     pub fn len(&self) -> usize {
         element_count(&self.shape)
+    }
+
+    /// The 32-bit words in which a device stores it.
+    pub fn words(&self) -> usize {
+        self.dtype.words(self.len())
     }
 
     /// Whether there are no elements.
@@ -170,6 +175,11 @@ impl Graph {
     /// The shape of a value of this graph.
     pub fn shape(&self, value: Value) -> &[usize] {
         &self.type_of(value).shape
+    }
+
+    /// Whether a value is of this type.
+    pub fn uses(&self, dtype: DType) -> bool {
+        self.nodes.iter().any(|node| node.types.iter().any(|ty| ty.dtype == dtype))
     }
 
     /// The leaf of this kind and name, added if it is new.

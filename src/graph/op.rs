@@ -41,6 +41,11 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// What the scheduler and the devices need to know.
     fn lowering(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Lowering;
 
+    /// What mixed precision does with it. An operation that says nothing computes in `f32`, wherever its operands come from.
+    fn autocast(&self) -> Autocast {
+        Autocast::Single
+    }
+
     /// The value of every element of the only output when every element of input `i` is `constants[i]`, if that is known:
     /// for constant folding.
     fn fold(&self, constants: &[f64]) -> Option<f64> {
@@ -57,6 +62,22 @@ pub trait Op: Debug + Send + Sync + 'static {
         let _ = (graph, inputs);
         Err(Error::new(ErrorKind::Graph, format!("{}: no decomposition into smaller operations", self.name())))
     }
+}
+
+/// Where an operation stands in mixed precision: how its floats are stored. Arithmetic is that of `f32` in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Autocast {
+    /// All floats are `f32`: right for everything that may leave the range of `f16` or needs more than its digits.
+    Single,
+    /// As `Single`, but output 0 is stored as input 0 was: for normalisation, whose result is of the size of 1.
+    Restore,
+    /// Floats are `f16`: for the products that take the time.
+    Half,
+    /// As the operands are: `f16` if one is and the others are parameters or constants, else `f32`.
+    Follow,
+    /// As each of the smaller operations that it decomposes into: for products and movement that are made of others. Where it
+    /// has a kernel of its own, as `Single`.
+    Parts,
 }
 
 /// A gradient rule: emits nodes that compute the gradients of the inputs.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Op;
 use crate::array::Array;
+use crate::dtype::DType;
 use crate::error::ErrorKind;
 
 /// One test of one operation; devices, gradients and the command `check` all run it.
@@ -54,6 +55,13 @@ impl Tolerance {
         reason: "a few roundings of 6e-8 each; some drivers flush denormals",
     };
 
+    /// For one rounding to `f16`.
+    pub const HALF: Tolerance = Tolerance {
+        absolute: 6.2e-5,
+        relative: 4.9e-4,
+        reason: "one rounding to f16: 2^-11 of the value; some drivers flush what is below 2^-14",
+    };
+
     /// For sums of `count` terms, or products of two factors, up to 1 in magnitude. Each addition rounds in proportion to the
     /// partial sum, which grows like `√count`; so the error of a plain loop grows like `count`: its standard deviation is
     /// 1.1e-8 of it, measured on even terms. This is six of them. A missing term (about 0.3) is a thousand times larger at 5,000.
@@ -78,6 +86,22 @@ impl Sample {
         words: &'static str,
     ) -> Self {
         Sample { expect: Expect::Error(kind, words), ..Sample::new(name, op, inputs, Tolerance::EXACT) }
+    }
+
+    /// The same with floats stored as `f16`. The reference is that of the rounded inputs, so all that is added to the tolerance
+    /// is one rounding of the result; nothing where the result is one of the inputs.
+    #[must_use]
+    pub fn in_half(mut self) -> Self {
+        self.name += ", f16";
+        for input in self.inputs.iter_mut().filter(|input| input.dtype().is_float()) {
+            *input = input.cast(DType::F16);
+        }
+        if self.tolerance.absolute > 0.0 {
+            self.tolerance.absolute += Tolerance::HALF.absolute;
+            self.tolerance.relative += Tolerance::HALF.relative;
+            self.tolerance.reason = "as in f32, and one rounding to f16: 2^-11 of the value";
+        }
+        self
     }
 
     /// Leaves out the comparison with central differences, where the function has no derivative.

@@ -14,7 +14,9 @@
 use crate::array::{Array, Float};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Access, Accumulator, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
+use crate::graph::{
+    Access, Accumulator, Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value,
+};
 use crate::ops::constant::Coordinate;
 use crate::ops::reduce::Reduction;
 use crate::shape::{broadcast, element_count, unravel};
@@ -84,6 +86,10 @@ impl Op for AttentionWeights {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         expect_masked(self.name(), inputs, 2)?;
         Ok(vec![self.result(self.name(), &inputs[0], &inputs[1], inputs.get(2))?])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -199,6 +205,10 @@ impl Op for Attention {
         }
         result.shape[rows] = v.shape[rows];
         Ok(vec![result])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use crate::array::{Array, Float};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Accumulator, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value, expect_inputs};
+use crate::graph::{
+    Accumulator, Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value, expect_inputs,
+};
 use crate::ops::reduce::Reduction;
 use crate::with_float;
 
@@ -45,6 +47,10 @@ impl Op for BatchNorm {
         }
         let statistics = TensorType::new(x.dtype, [channels]);
         Ok(vec![x.clone(), statistics.clone(), statistics])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Restore
     }
 
     fn gradient(&self) -> Gradient<'_> {

@@ -16,7 +16,8 @@ use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
-    Access, Bound, Expression, Gradient, Graph, Lowering, Op, Sample, TensorType, Term, Tolerance, Value, expect_inputs,
+    Access, Autocast, Bound, Expression, Gradient, Graph, Lowering, Op, Sample, TensorType, Term, Tolerance, Value,
+    expect_inputs,
 };
 use crate::shape::strides;
 
@@ -152,6 +153,10 @@ impl Op for PadBorder {
             })?;
         }
         Ok(vec![TensorType::new(inputs[0].dtype, shape)])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {

@@ -13,7 +13,7 @@ use ndarray::{Array3, Ix3};
 
 use crate::array::{Array, Element, Float};
 use crate::error::{ErrorKind, Result};
-use crate::graph::{Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
+use crate::graph::{Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
 use crate::ops::conv2d::{axes, check_groups, check_weight};
 use crate::shape::Window1d;
 use crate::with_float;
@@ -52,6 +52,10 @@ impl Op for Conv1d {
         check_weight(self.name(), &weight, &[weight[0], self.window.kernel_size, channels / self.groups])?;
         let positions = self.window.output_size(self.name(), length)?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, positions, weight[0]])])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -104,6 +108,10 @@ impl Op for ConvTranspose1d {
         check_weight(self.name(), &weight, &[channels, self.window.kernel_size, weight[2]])?;
         let length = self.window.transposed_size(self.name(), length, self.output_padding)?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, length, outputs])])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {

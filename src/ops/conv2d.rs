@@ -14,7 +14,7 @@
 use crate::array::{Array, Element, Float};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
-    Gemm, Gradient, Graph, Lowering, Matrix, Op, Operand, Sample, TensorType, Tolerance, Value, expect_inputs,
+    Autocast, Gemm, Gradient, Graph, Lowering, Matrix, Op, Operand, Sample, TensorType, Tolerance, Value, expect_inputs,
 };
 use crate::shape::{Window, element_count, unravel};
 use crate::with_float;
@@ -212,6 +212,10 @@ impl Op for Conv2d {
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, rows, columns, weight[0]])])
     }
 
+    fn autocast(&self) -> Autocast {
+        Autocast::Half
+    }
+
     fn gradient(&self) -> Gradient<'_> {
         Gradient::rule(|cx| {
             let Some(g) = cx.gradient(0) else { return Ok(()) };
@@ -292,6 +296,10 @@ impl Op for Conv2dGradInput {
         check_weight(self.name(), &weight, &[channels, kernel_height, kernel_width, weight[3]])?;
         check_positions(self.name(), &self.window, self.image, [rows, columns])?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, height, width, weight[3] * self.groups])])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Half
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -378,6 +386,10 @@ impl Op for Conv2dGradWeight {
         let [kernel_height, kernel_width] = self.window.kernel_size;
         let shape = [outputs, kernel_height, kernel_width, channels / self.groups];
         Ok(vec![TensorType::new(inputs[0].dtype, shape)])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Half
     }
 
     fn gradient(&self) -> Gradient<'_> {

@@ -15,7 +15,7 @@ use ndarray::Array4;
 
 use crate::array::{Array, Element, Float};
 use crate::error::{ErrorKind, Result};
-use crate::graph::{Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
+use crate::graph::{Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
 use crate::ops::conv2d::{Conv2dGradInput, axes, check_groups, check_weight};
 use crate::shape::Window;
 use crate::with_float;
@@ -54,6 +54,10 @@ impl Op for ConvTranspose2d {
         check_weight(self.name(), &weight, &[channels, kernel_height, kernel_width, weight[3]])?;
         let [rows, columns] = self.output_size([height, width])?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, rows, columns, outputs])])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {

@@ -9,7 +9,7 @@
 use crate::array::{Array, Float};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value, expect_inputs};
+use crate::graph::{Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value, expect_inputs};
 use crate::ops::constant::RandomBits;
 use crate::random::philox;
 use crate::with_float;
@@ -57,6 +57,10 @@ impl Op for Dropout {
             ));
         }
         Ok(vec![inputs[0].clone()])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::array::{Array, Float};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
+use crate::graph::{Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
 use crate::shape::{element_count, strides, unravel};
 use crate::with_float;
 
@@ -201,6 +201,10 @@ impl Op for Einsum {
             ));
         }
         Ok(vec![TensorType::new(dtype, labels.output.iter().map(|label| extents[label]).collect::<Vec<_>>())])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {

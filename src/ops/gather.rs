@@ -92,7 +92,8 @@ impl Op for Gather {
 
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         Ok(vec![match inputs[0].dtype() {
-            DType::F32 | DType::F16 => self.picked::<f32>(inputs)?,
+            DType::F32 => self.picked::<f32>(inputs)?,
+            DType::F16 => self.picked::<half::f16>(inputs)?,
             DType::F64 => self.picked::<f64>(inputs)?,
             DType::U32 => self.picked::<u32>(inputs)?,
             DType::I32 => self.picked::<i32>(inputs)?,

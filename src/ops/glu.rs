@@ -8,7 +8,7 @@ use ndarray::Axis;
 
 use crate::array::{Array, Element, Float};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value, expect_inputs};
+use crate::graph::{Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value, expect_inputs};
 use crate::with_float;
 
 /// The first half of `axis` times the sigmoid of the second half.
@@ -39,6 +39,10 @@ impl Op for Glu {
             None => return Err(Error::shape("glu", format_args!("no axis {} in {:?}", self.axis, result.shape))),
         }
         Ok(vec![result])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {

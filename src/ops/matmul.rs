@@ -7,7 +7,8 @@
 use crate::array::{Array, Element, Float};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
-    Access, Gemm, Gradient, Graph, Lowering, Matrix, Op, Operand, Sample, TensorType, Tolerance, Value, expect_inputs,
+    Access, Autocast, Gemm, Gradient, Graph, Lowering, Matrix, Op, Operand, Sample, TensorType, Tolerance, Value,
+    expect_inputs,
 };
 use crate::shape::{broadcast, element_count, unravel};
 use crate::with_float;
@@ -86,6 +87,10 @@ impl Op for MatMul {
         let mut shape = broadcast("matmul", &[batch(&a.shape), batch(&b.shape)])?;
         shape.extend([m, n]);
         Ok(vec![TensorType::new(a.dtype, shape)])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Half
     }
 
     fn gradient(&self) -> Gradient<'_> {

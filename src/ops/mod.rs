@@ -24,6 +24,7 @@ pub mod embedding;
 pub mod focal;
 pub mod gather;
 pub mod glu;
+pub mod half;
 pub mod lp_pool;
 pub mod matmul;
 pub mod movement;
@@ -70,6 +71,7 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "focal", samples: focal::samples },
     Family { name: "gather", samples: gather::samples },
     Family { name: "glu", samples: glu::samples },
+    Family { name: "half", samples: half::samples },
     Family { name: "lp_pool", samples: lp_pool::samples },
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },

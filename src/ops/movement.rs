@@ -7,7 +7,8 @@ use crate::array::{Array, Element};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
-    Access, Bound, Expression, Gradient, Graph, Lowering, Op, Sample, TensorType, Term, Tolerance, Value, expect_inputs,
+    Access, Autocast, Bound, Expression, Gradient, Graph, Lowering, Op, Sample, TensorType, Term, Tolerance, Value,
+    expect_inputs,
 };
 use crate::shape::{element_count, unravel};
 
@@ -38,6 +39,10 @@ impl Op for Reshape {
             ));
         }
         Ok(vec![TensorType::new(inputs[0].dtype, self.shape.clone())])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -81,6 +86,10 @@ impl Op for Broadcast {
             ));
         }
         Ok(vec![TensorType::new(inputs[0].dtype, self.shape.clone())])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -128,6 +137,10 @@ impl Op for Permute {
             ));
         }
         Ok(vec![TensorType::new(inputs[0].dtype, self.axes.iter().map(|&a| shape[a]).collect::<Vec<_>>())])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -247,6 +260,10 @@ impl Op for Slice {
         Ok(vec![TensorType::new(inputs[0].dtype, extents.collect::<Vec<_>>())])
     }
 
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
+    }
+
     fn gradient(&self) -> Gradient<'_> {
         Gradient::rule(|cx| {
             let Some(g) = cx.gradient(0) else { return Ok(()) };
@@ -321,6 +338,10 @@ impl Op for Pad {
         }
         let extents: Vec<usize> = (0..rank).map(|axis| self.axis_extent(axis, shape[axis])).collect();
         Ok(vec![TensorType::new(inputs[0].dtype, extents)])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -429,6 +450,10 @@ impl Op for Concat {
         Ok(vec![TensorType::new(first.dtype, shape)])
     }
 
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
+    }
+
     fn gradient(&self) -> Gradient<'_> {
         Gradient::rule(|cx| {
             let Some(g) = cx.gradient(0) else { return Ok(()) };
@@ -526,7 +551,8 @@ fn gather_or(
         Ok(vec![Array::new(shape, gathered)?])
     }
     match from.dtype() {
-        DType::F32 | DType::F16 => typed::<f32>(from, shape, otherwise, source),
+        DType::F32 => typed::<f32>(from, shape, otherwise, source),
+        DType::F16 => typed::<half::f16>(from, shape, otherwise, source),
         DType::F64 => typed::<f64>(from, shape, otherwise, source),
         DType::U32 => typed::<u32>(from, shape, otherwise, source),
         DType::I32 => typed::<i32>(from, shape, otherwise, source),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::array::{Array, Float};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Accumulator, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
+use crate::graph::{Accumulator, Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value};
 use crate::ops::reduce::Reduction;
 use crate::shape::element_count;
 use crate::with_float;
@@ -196,6 +196,10 @@ impl Op for Norm {
             }
         }
         Ok(vec![x.clone()])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Restore
     }
 
     fn gradient(&self) -> Gradient<'_> {

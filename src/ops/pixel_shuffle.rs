@@ -10,7 +10,7 @@
 
 use crate::array::Array;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value, expect_inputs};
+use crate::graph::{Autocast, Gradient, Graph, Lowering, Op, Sample, TensorType, Tolerance, Value, expect_inputs};
 
 /// `[N, H, W, C · r²]` → `[N, H · r, W · r, C]`, of any type.
 #[derive(Clone, Debug)]
@@ -69,6 +69,10 @@ impl Op for PixelShuffle {
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, height * r, width * r, channels / square])])
     }
 
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
+    }
+
     fn gradient(&self) -> Gradient<'_> {
         Gradient::rule(|cx| {
             let Some(g) = cx.gradient(0) else { return Ok(()) };
@@ -118,6 +122,10 @@ impl Op for PixelUnshuffle {
             return Err(Error::shape(self.name(), format_args!("a factor of {r} is too large")));
         };
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, height / r, width / r, channels])])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {

@@ -16,7 +16,7 @@ use crate::array::{Array, Element, Float};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
-    Gradient, Graph, Lowering, Op, Pooling, Sample, TensorType, Tolerance, Value, WindowKind, expect_inputs,
+    Autocast, Gradient, Graph, Lowering, Op, Pooling, Sample, TensorType, Tolerance, Value, WindowKind, expect_inputs,
 };
 use crate::shape::Window;
 use crate::with_float;
@@ -166,6 +166,10 @@ impl Op for MaxPool2d {
         Ok(vec![TensorType::new(inputs[0].dtype, shape), TensorType::new(DType::U32, shape)])
     }
 
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
+    }
+
     fn gradient(&self) -> Gradient<'_> {
         Gradient::rule(|cx| {
             let Some(g) = cx.gradient(0) else { return Ok(()) };
@@ -219,6 +223,10 @@ impl Op for MaxPool2dGrad {
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, self.image[0], self.image[1], channels])])
     }
 
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
+    }
+
     fn gradient(&self) -> Gradient<'_> {
         Gradient::rule(|cx| {
             let Some(u) = cx.gradient(0) else { return Ok(()) };
@@ -262,6 +270,10 @@ impl Op for MaxPool2dGather {
         Ok(vec![TensorType::new(inputs[0].dtype, shape)])
     }
 
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
+    }
+
     fn gradient(&self) -> Gradient<'_> {
         Gradient::rule(|cx| {
             let Some(g) = cx.gradient(0) else { return Ok(()) };
@@ -301,6 +313,10 @@ impl Op for AvgPool2d {
         let [batch, height, width, channels] = four_axes(self.name(), &inputs[0], IMAGE)?;
         let [rows, columns] = positions(self.name(), &self.window, [height, width])?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, rows, columns, channels])])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -344,6 +360,10 @@ impl Op for AvgPool2dGrad {
         let [batch, rows, columns, channels] = four_axes(self.name(), &inputs[0], GRADIENT)?;
         check_positions(self.name(), &self.window, self.image, [rows, columns])?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, self.image[0], self.image[1], channels])])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {

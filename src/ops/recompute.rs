@@ -8,7 +8,7 @@
 
 use crate::array::Array;
 use crate::error::Result;
-use crate::graph::{Gradient, Lowering, Op, Sample, TensorType, Tolerance, expect_inputs};
+use crate::graph::{Autocast, Gradient, Lowering, Op, Sample, TensorType, Tolerance, expect_inputs};
 
 /// x → x, for one block's second run.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ impl Op for Recompute {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         expect_inputs(self.name(), inputs, 1)?;
         Ok(inputs.to_vec())
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Follow
     }
 
     fn gradient(&self) -> Gradient<'_> {

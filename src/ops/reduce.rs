@@ -81,7 +81,7 @@ impl Op for Reduction {
                 let Some(g) = cx.gradient(0) else { return Ok(()) };
                 let (x, y) = (cx.input(0), cx.output(0));
                 let chosen = cx.graph.elementwise("eq", &[x, y], &[])?;
-                let chosen = cx.graph.cast(chosen, DType::F32)?;
+                let chosen = cx.graph.cast(chosen, cx.graph.type_of(x).dtype)?;
                 let count = cx.graph.sum(chosen, &self.axes)?;
                 let share = cx.graph.div(g, count)?;
                 let gradient = cx.graph.mul(chosen, share)?;

@@ -19,7 +19,9 @@ use std::ops::Range;
 use super::pool::{GRADIENT, IMAGE, four_axes, output_shape};
 use crate::array::{Array, Float};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Gradient, Graph, Lowering, Op, Opaque, Sample, TensorType, Tolerance, Value, expect_inputs};
+use crate::graph::{
+    Autocast, Gradient, Graph, Lowering, Op, Opaque, Sample, TensorType, Tolerance, Value, expect_inputs,
+};
 use crate::with_float;
 
 /// Invocations of a workgroup.
@@ -171,6 +173,10 @@ impl Op for Resample {
             if self.transposed { (self.size, [rows, columns]) } else { ([rows, columns], self.size) };
         check_sizes(self.name(), image, positions)?;
         Ok(vec![TensorType::new(inputs[0].dtype, [batch, self.size[0], self.size[1], channels])])
+    }
+
+    fn autocast(&self) -> Autocast {
+        Autocast::Parts
     }
 
     fn gradient(&self) -> Gradient<'_> {

@@ -124,9 +124,22 @@ impl Fuser<'_> {
             }
             Lowering::Elementwise(declared) => {
                 let shape = &node.types[0].shape;
+                let widens = declared.cost() == 0 && inputs.iter().any(|ty| ty.dtype != node.types[0].dtype);
+                if widens && !self.single(value) && !self.results.contains(&value) {
+                    // What has several readers is kept as it was, and widened by each.
+                    self.store(node.inputs[0])?;
+                }
                 let expression = self.splice(&declared, node, shape)?;
+                if self.results.contains(&value) && self.whole_product(&expression, shape).is_some() {
+                    // A product that is wanted as another type is stored as that: never rounded on the way.
+                    self.forms.insert(value, Form::Lazy(expression));
+                    self.store_as(value, &label)?;
+                    return Ok(());
+                }
                 let single = self.single(value);
-                let again = self.may_repeat(&expression) && !self.results.contains(&value);
+                // Rounded for all readers or for none: computed again it would not be what another reader finds stored.
+                let rounds = node.types[0].dtype == DType::F16 && expression.cost() > 0;
+                let again = self.may_repeat(&expression) && !self.results.contains(&value) && !rounds;
                 if expression.cost() == 0 && !single {
                     self.flush_all(&expression);
                 }
@@ -169,6 +182,14 @@ impl Fuser<'_> {
         let waiting = operands.iter().any(|slot| self.pending.contains_key(slot));
         let view = expression.cost() == 0 && !expression.is_positional();
         view || (expression.cost() <= 2 && operands.len() <= 2 && !expression.is_positional() && !waiting)
+    }
+
+    /// The waiting product, if the expression over `shape` is nothing but all of it in order.
+    fn whole_product(&self, expression: &Expression, shape: &[usize]) -> Option<SlotId> {
+        let [Term::Load { operand, access, .. }] = &expression.terms[..] else { return None };
+        let slot = SlotId(*operand);
+        let whole = self.schedule.slot(slot).ty.shape == shape && access.is_identity(shape);
+        (whole && self.pending.contains_key(&slot)).then_some(slot)
     }
 
     /// A step that reads and writes dense tensors.
@@ -335,6 +356,10 @@ impl Fuser<'_> {
             self.flush(slot);
         }
         match head {
+            Some(slot) if self.whole_product(&expression, &shape) == Some(slot) => {
+                let pending = self.pending.remove(&slot).expect("just found");
+                self.emit_product(pending, write);
+            }
             Some(slot) if takes_epilogue(&self.pending[&slot].gemm) => {
                 let pending = self.pending.remove(&slot).expect("just found");
                 let (mut epilogue, mut others) = localize(expression, &[slot]);
@@ -364,12 +389,16 @@ impl Fuser<'_> {
 
     /// Emits a waiting product as it is.
     fn flush(&mut self, slot: SlotId) {
-        let Some(pending) = self.pending.remove(&slot) else { return };
-        if pending.gemm.k == 0 {
-            self.fill(slot, 0.0, &pending.label);
+        if let Some(pending) = self.pending.remove(&slot) {
+            self.emit_product(pending, slot);
+        }
+    }
+
+    fn emit_product(&mut self, Pending { label, gemm, reads }: Pending, write: SlotId) {
+        if gemm.k == 0 {
+            self.fill(write, 0.0, &label);
         } else {
-            let work = Work::Gemm { gemm: pending.gemm, epilogue: None };
-            self.push(pending.label, work, pending.reads, vec![slot]);
+            self.push(label, Work::Gemm { gemm, epilogue: None }, reads, vec![write]);
         }
     }
 

@@ -59,8 +59,8 @@ fn check_sizes(schedule: &Schedule, capabilities: &Capabilities<'_>) -> Result<(
     let bound = schedule.steps.iter().flat_map(|s| s.reads.iter().chain(&s.writes).copied().chain(s.workspace));
     for slot in bound {
         let ty = &schedule.slot(slot).ty;
-        if ty.len() > capabilities.binding_words {
-            return Err(too_much(format!("the tensor {ty} needs a binding"), ty.len(), capabilities.binding_words));
+        if ty.words() > capabilities.binding_words {
+            return Err(too_much(format!("the tensor {ty} needs a binding"), ty.words(), capabilities.binding_words));
         }
     }
     Ok(())
@@ -78,7 +78,7 @@ fn place_leaves(schedule: &mut Schedule, store: &StoreLayout) -> Result<()> {
         match &slot.origin {
             Origin::Leaf(Leaf::Input, _) => {
                 slot.place = Place { arena: Arena::Input, offset: input_words };
-                input_words += aligned(slot.ty.len());
+                input_words += aligned(slot.ty.words());
             }
             Origin::Leaf(leaf, name) => {
                 debug_assert!(is_stored(*leaf));
@@ -127,19 +127,19 @@ fn place_activations(schedule: &mut Schedule, lifetimes: &HashMap<SlotId, Lifeti
             if lifetimes.contains_key(&slot) && !color_of.contains_key(&slot) {
                 let free = (0..COLORS).filter(|color| !read.contains(color)).min_by_key(|&color| load[color]);
                 let color = free.unwrap_or_else(|| (0..COLORS).min_by_key(|&color| load[color]).unwrap_or(0));
-                load[color] += schedule.slot(slot).ty.len();
+                load[color] += schedule.slot(slot).ty.words();
                 color_of.insert(slot, color);
             }
         }
     }
     let mut slots: Vec<SlotId> = lifetimes.keys().copied().collect();
-    slots.sort_by_key(|&slot| (std::cmp::Reverse(schedule.slot(slot).ty.len()), slot));
+    slots.sort_by_key(|&slot| (std::cmp::Reverse(schedule.slot(slot).ty.words()), slot));
     let mut placed: [Vec<(Range<usize>, Lifetime)>; COLORS] = Default::default();
     let mut sizes = [0; COLORS];
     for slot in slots {
         let color = color_of.get(&slot).copied().unwrap_or(0);
         let life = lifetimes[&slot];
-        let words = aligned(schedule.slot(slot).ty.len().max(1)) + guard;
+        let words = aligned(schedule.slot(slot).ty.words().max(1)) + guard;
         // Neighbours in time, by offset: take the first gap that is wide enough.
         let mut alive: Vec<(usize, usize)> = placed[color]
             .iter()
@@ -165,7 +165,7 @@ fn lower_bound(schedule: &Schedule, lifetimes: &HashMap<SlotId, Lifetime>) -> us
     (0..schedule.steps.len())
         .map(|step| {
             let alive = lifetimes.iter().filter(|(_, life)| life.0 <= step && step <= life.1);
-            alive.map(|(&slot, _)| aligned(schedule.slot(slot).ty.len())).sum()
+            alive.map(|(&slot, _)| aligned(schedule.slot(slot).ty.words())).sum()
         })
         .max()
         .unwrap_or(0)
@@ -228,7 +228,11 @@ fn alike(schedule: &Schedule, a: &Step, b: &Step) -> bool {
         return false;
     }
     // Only what the store and the gradients keep has neighbours that stay; activations come and go.
-    let lasting = |slot: SlotId| matches!(schedule.slot(slot).place.arena, Arena::Store(_) | Arena::Gradient(_));
+    let lasting = |slot: SlotId| {
+        let slot = schedule.slot(slot);
+        // A stretch counts elements and words alike.
+        matches!(slot.place.arena, Arena::Store(_) | Arena::Gradient(_)) && slot.ty.dtype.size() == 4
+    };
     let same_arena =
         |(x, y): (&SlotId, &SlotId)| lasting(*x) && schedule.slot(*x).place.arena == schedule.slot(*y).place.arena;
     a.writes.len() == b.writes.len()

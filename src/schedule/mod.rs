@@ -188,7 +188,7 @@ impl Schedule {
     /// The first and one-past-last word of a slot.
     pub fn range(&self, id: SlotId) -> (Arena, std::ops::Range<usize>) {
         let slot = self.slot(id);
-        (slot.place.arena, slot.place.offset..slot.place.offset + slot.ty.len())
+        (slot.place.arena, slot.place.offset..slot.place.offset + slot.ty.words())
     }
 
     /// Checks that no step writes where it reads (unless in place), or where a later step still reads something else.

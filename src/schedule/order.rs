@@ -10,7 +10,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::fuse::Fused;
 use super::{Capabilities, Origin, SlotId, Step, Work};
-use crate::graph::{Access, Expression, Leaf, Term, TermId};
+use crate::dtype::DType;
+use crate::graph::{Access, Expression, Leaf, TensorType, Term, TermId};
 
 pub(super) fn order(mut fused: Fused, capabilities: &Capabilities<'_>) -> Fused {
     for (name, slot) in &fused.gradients {
@@ -47,7 +48,7 @@ fn detach_leaves(fused: &mut Fused) {
     schedule.outputs = outputs;
 }
 
-fn copy_step(from: SlotId, to: SlotId, len: usize, dtype: crate::DType) -> Step {
+fn copy_step(from: SlotId, to: SlotId, len: usize, dtype: DType) -> Step {
     let expression = Expression::load(0, Access::identity(&[len]), dtype);
     let work = Work::Elementwise { shape: vec![len], expression };
     Step { label: "copy".into(), work, reads: vec![from], writes: vec![to], workspace: None }
@@ -155,7 +156,7 @@ fn loads_in_place(expression: &Expression, operand: usize, shape: &[usize]) -> b
 const PATIENCE: usize = 8;
 
 fn merge_neighbours(fused: &mut Fused, capabilities: &Capabilities<'_>) {
-    let lengths: Vec<usize> = fused.schedule.slots.iter().map(|slot| slot.ty.len()).collect();
+    let types: Vec<TensorType> = fused.schedule.slots.iter().map(|slot| slot.ty.clone()).collect();
     let results = results(fused);
     let steps = std::mem::take(&mut fused.schedule.steps);
     let mut last_read: HashMap<SlotId, usize> = HashMap::new();
@@ -178,7 +179,7 @@ fn merge_neighbours(fused: &mut Fused, capabilities: &Capabilities<'_>) {
         let mut taken = next;
         let mut joined = best.clone();
         for (i, step) in steps.iter().enumerate().take(end).skip(next + 1) {
-            let Some(wider) = join(&joined, step, &lengths, next >= cut) else { break };
+            let Some(wider) = join(&joined, step, &types, next >= cut) else { break };
             joined = without(wider, |slot| needless(slot, i));
             if buffers(&joined) <= capabilities.operands {
                 (best, taken) = (joined.clone(), i);
@@ -213,14 +214,14 @@ fn without(mut step: Step, needless: impl Fn(SlotId) -> bool) -> Step {
 
 /// Two elementwise steps over one iteration space as one step, if they share a tensor or are small. Updates of two
 /// parameters share at most numbers such as the learning rate and stay apart: [`super::memory`] makes one step of them all.
-fn join(a: &Step, b: &Step, lengths: &[usize], updates: bool) -> Option<Step> {
+fn join(a: &Step, b: &Step, types: &[TensorType], updates: bool) -> Option<Step> {
     let (Work::Elementwise { shape, expression: first }, Work::Elementwise { shape: other, expression: second }) =
         (&a.work, &b.work)
     else {
         return None;
     };
     let length = shape.iter().product::<usize>();
-    let shared = |slot: &SlotId| lengths[slot.0] == length && (a.reads.contains(slot) || a.writes.contains(slot));
+    let shared = |slot: &SlotId| types[slot.0].len() == length && (a.reads.contains(slot) || a.writes.contains(slot));
     let related = b.reads.iter().any(shared);
     let small = !updates && length <= super::ALIGNMENT;
     if shape != other || !(related || small) || a.writes.iter().any(|slot| b.writes.contains(slot)) {
@@ -229,7 +230,9 @@ fn join(a: &Step, b: &Step, lengths: &[usize], updates: bool) -> Option<Step> {
     let in_place = |step: &Step, expression: &Expression, slot: SlotId| {
         step.reads.iter().position(|&r| r == slot).is_none_or(|operand| loads_in_place(expression, operand, shape))
     };
-    let conflict = a.writes.iter().any(|&slot| !in_place(b, second, slot))
+    // What is read back is rounded, what has just been computed is not.
+    let rounds = |slot: &SlotId| types[slot.0].dtype == DType::F16 && b.reads.contains(slot);
+    let conflict = a.writes.iter().any(|slot| !in_place(b, second, *slot) || rounds(slot))
         || b.writes.iter().any(|&slot| !in_place(a, first, slot));
     if conflict {
         return None;

@@ -15,6 +15,7 @@ mod indexing;
 mod init;
 mod losses;
 mod methods;
+mod mixed;
 mod norms;
 mod operators;
 mod reductions;
@@ -32,6 +33,7 @@ use crate::graph::{Graph, Leaf, TensorType, Value};
 
 pub use gradients::{Gradients, Treatment};
 pub use init::{Fan, Init, Nonlinearity};
+pub use mixed::Precision;
 pub use reductions::KeepDims;
 pub use scope::{AVERAGE, AVERAGE_STEPS, Scope, Spec};
 
@@ -54,6 +56,7 @@ struct Inner {
     conditions: Vec<Value>,
     /// Data of inputs that are not given at every run.
     bound: Vec<(String, Array)>,
+    precision: Precision,
     /// How often each path asked for random numbers.
     draws: std::collections::HashMap<String, u32>,
 }
@@ -66,6 +69,7 @@ pub struct Traced {
     pub specs: Vec<Spec>,
     /// The data of inputs that are not given at every run.
     pub bound: Vec<(String, Array)>,
+    precision: Precision,
 }
 
 /// A symbolic tensor: a value of a trace.
@@ -238,7 +242,12 @@ impl Trace {
         let inner = self.lock();
         match &inner.error {
             Some(error) => Err(error.clone()),
-            None => Ok(Traced { graph: inner.graph.clone(), specs: inner.specs.clone(), bound: inner.bound.clone() }),
+            None => Ok(Traced {
+                graph: inner.graph.clone(),
+                specs: inner.specs.clone(),
+                bound: inner.bound.clone(),
+                precision: inner.precision,
+            }),
         }
     }
 

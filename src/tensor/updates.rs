@@ -66,6 +66,25 @@ impl Trace {
         self.lock().conditions.pop();
     }
 
+    /// As [`Trace::updates_when`], and updates of floats that were made before, such as running statistics, happen in the
+    /// same runs alone: what a bad run computed must not stay. Counters that were updated before go on.
+    #[track_caller]
+    pub fn all_updates_when(&self, condition: &Tensor, build: impl FnOnce()) {
+        let before = self.lock().graph.updates.clone();
+        self.updates_when(condition, || {
+            for (leaf, name, new) in before {
+                let new = self.tensor(new);
+                if new.dtype().is_float() {
+                    let state = self.emit("", new.shape().len(), Location::caller(), |graph| {
+                        graph.leaf(leaf, &name, new.ty.clone())
+                    });
+                    self.update(&state, &new);
+                }
+            }
+            build();
+        });
+    }
+
     fn condition(&self) -> Option<Tensor> {
         let innermost = self.lock().conditions.last().copied();
         innermost.map(|value| self.tensor(value))

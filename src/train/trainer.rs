@@ -15,11 +15,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Leaf;
 use crate::loss::cross_entropy;
 use crate::nn::Module;
-use crate::optim::{Adam, Optimizer, Plateau, RATE_FACTOR, Schedule};
+use crate::optim::{Adam, LossScale, Optimizer, Plateau, RATE_FACTOR, Schedule};
 use crate::program::{Mode, Program};
 use crate::random::Stream;
 use crate::store::Store;
-use crate::tensor::{AVERAGE_STEPS, Tensor, Trace, matches};
+use crate::tensor::{AVERAGE_STEPS, Precision, Tensor, Trace, matches};
 
 /// Random changes of training images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Settings {
     pub label_smoothing: f64,
     /// Random changes of images.
     pub augmentation: Augmentation,
+    /// How activations are stored; mixed precision comes with loss scaling.
+    pub precision: Precision,
     /// Fixes initial values, order, dropout and augmentation.
     pub seed: u64,
 }
@@ -74,6 +76,7 @@ impl Default for Settings {
             plateau: None,
             label_smoothing: 0.0,
             augmentation: Augmentation::default(),
+            precision: Precision::F32,
             seed: 0,
         }
     }
@@ -271,11 +274,16 @@ impl Trainer {
     fn compile_train(&self, batch: usize) -> Result<Program> {
         Program::compile(&format!("train at {batch}"), &self.store, Mode::Train, |trace| {
             let (labels, logits) = self.trace(trace, batch);
-            let losses = logits.softmax_cross_entropy(&labels, self.settings.label_smoothing);
-            metrics::accumulate(trace, &losses, &logits, &labels);
             let loss = cross_entropy(&logits, &labels, self.settings.label_smoothing);
             trace.output("loss", &loss);
-            self.settings.optimizer.update(trace, &trace.gradients(&loss));
+            let optimizer = self.settings.optimizer.as_ref();
+            match self.settings.precision {
+                Precision::F32 => optimizer.update(trace, &trace.gradients(&loss)),
+                Precision::Mixed => LossScale::default().minimize(trace, &loss, optimizer),
+            }
+            // Behind the loss scale, which may skip the updates before it: a loss counts in any case.
+            let losses = logits.softmax_cross_entropy(&labels, self.settings.label_smoothing);
+            metrics::accumulate(trace, &losses, &logits, &labels);
         })
     }
 
@@ -357,6 +365,7 @@ impl Trainer {
     }
 
     fn images(&self, trace: &Trace, batch: usize) -> Tensor {
+        trace.set_precision(self.settings.precision);
         let [height, width, channels] = self.image_shape;
         trace.input("images", &[batch, height, width, channels], DType::F32)
     }

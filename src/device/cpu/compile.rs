@@ -171,7 +171,7 @@ fn inputs_of(term: &Term) -> impl Iterator<Item = TermId> + '_ {
 
 fn word(value: f64, dtype: DType) -> Result<u32> {
     match dtype {
-        DType::F32 => Ok((value as f32).to_bits()),
+        DType::F32 | DType::F16 => Ok((value as f32).to_bits()),
         DType::U32 => Ok(value as u32),
         DType::I32 => Ok(value as i32 as u32),
         other => Err(Error::dtype("cpu", format_args!("{other} is not stored in 32-bit words"))),

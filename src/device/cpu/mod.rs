@@ -2,7 +2,7 @@
 //!
 //! It is for machines without a GPU, and the same tests judge it. [`Executable::new`] turns every step into a plan that is
 //! checked against the sizes of its slots, so that a run has nothing left to refuse; a run locks the buffers it touches,
-//! takes each step's slices ([`memory`]) and does its work: [`elementwise`], [`reduce`], [`gemm`], [`window`], or the
+//! takes each step's slices ([`memory`]; [`half`] widens those of `f16`) and does its work: [`elementwise`], [`reduce`], [`gemm`], [`window`], or the
 //! reference of an operation that has a shader of its own. Work is cut by shapes and never by the number of threads, and
 //! partial results are added in a fixed order: one seed gives one result, bit for bit. Before: [`crate::schedule`].
 
@@ -11,6 +11,7 @@ mod depthwise;
 mod elementwise;
 mod fold;
 mod gemm;
+mod half;
 mod load;
 mod memory;
 mod operand;
@@ -32,6 +33,7 @@ use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Op, TensorType};
 use crate::schedule::{Arena, Schedule, SlotId, Step, Work};
+use half::Halves;
 use memory::{Access, Footprint, Locked, Memory, Slices, Source, Stretch};
 use program::OperandInfo;
 
@@ -50,6 +52,7 @@ pub struct Executable {
 #[derive(Debug)]
 struct Planned {
     footprint: Footprint,
+    halves: Option<Halves>,
     plan: Plan,
 }
 
@@ -89,10 +92,12 @@ impl Executable {
             let stretches = |slots: &[SlotId]| slots.iter().map(|&slot| stretch(slot)).collect::<Result<Vec<_>>>();
             for &slot in step.reads.iter().chain(&step.writes) {
                 let dtype = schedule.slot(slot).ty.dtype;
-                if matches!(dtype, DType::F16 | DType::F64) {
+                if dtype == DType::F64 {
                     return Err(Error::new(ErrorKind::Unsupported, format!("the CPU device does not store {dtype}")));
                 }
             }
+            let types = |slots: &[SlotId]| slots.iter().map(|&slot| &schedule.slot(slot).ty).collect::<Vec<_>>();
+            let halves = Halves::new(&types(&step.reads), &types(&step.writes));
             let footprint = Footprint::new(stretches(&step.reads)?, stretches(&step.writes)?)?;
             let lens = |slots: &[SlotId]| slots.iter().map(|&slot| schedule.slot(slot).ty.len()).collect::<Vec<_>>();
             let operands = lens(&step.reads).into_iter().zip(footprint.in_place());
@@ -109,7 +114,7 @@ impl Executable {
                 Work::Window(pooling) => Plan::Window(window::Plan::new(pooling, &operands, &results)?),
                 Work::Opaque { .. } => Plan::Opaque,
             };
-            Ok(Planned { footprint, plan })
+            Ok(Planned { footprint, halves, plan })
         };
         let steps = schedule.steps.iter().map(|step| plan(step).context(|| step.label.clone()));
         let steps = steps.collect::<Result<_>>()?;
@@ -139,14 +144,23 @@ impl Executable {
 
     fn step(&self, step: &Step, planned: &Planned, memory: &mut Memory<'_>) -> Result<()> {
         let slices = memory.slices(&planned.footprint)?;
+        match &planned.halves {
+            Some(halves) => halves.widened(slices, |slices| self.work(step, planned, slices)),
+            None => self.work(step, planned, slices),
+        }
+    }
+
+    fn work(&self, step: &Step, planned: &Planned, slices: Slices<'_>) -> Result<()> {
         match (&planned.plan, &step.work) {
             (Plan::Elementwise(plan), _) => plan.run(slices),
             (Plan::Reduce(plan), _) => plan.run(slices),
             (Plan::Gemm(plan), _) => plan.run(slices),
             (Plan::Window(plan), _) => plan.run(slices),
             (Plan::Opaque, Work::Opaque { op, inputs, .. }) => {
-                let writes = step.writes.iter().map(|&slot| self.schedule.slot(slot).ty.clone()).collect();
-                reference(op.as_ref(), inputs, writes, slices)?;
+                let computed = |ty: &TensorType| TensorType::new(ty.dtype.computed(), ty.shape.clone());
+                let inputs: Vec<TensorType> = inputs.iter().map(computed).collect();
+                let writes = step.writes.iter().map(|&slot| computed(&self.schedule.slot(slot).ty)).collect();
+                reference(op.as_ref(), &inputs, writes, slices)?;
             }
             (Plan::Opaque, _) => {}
         }

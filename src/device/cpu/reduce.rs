@@ -52,7 +52,7 @@ impl Plan {
             return Err(Error::new(ErrorKind::Graph, "a reduction is of one expression"));
         };
         let dtype = expression.terms[result].dtype();
-        if *accumulator != Accumulator::Sum && dtype != DType::F32 {
+        if *accumulator != Accumulator::Sum && dtype.computed() != DType::F32 {
             return Err(Error::dtype("reduce", format_args!("{accumulator:?} takes f32, got {dtype}")));
         }
         if operands.iter().any(|operand| operand.in_place) {

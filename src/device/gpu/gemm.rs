@@ -170,7 +170,9 @@ pub(super) fn lower(
         let otherwise = step.reads[2..].contains(&slot) || target.contains(&slot);
         !otherwise && (0..2).all(|o| step.reads[o] != slot || vectors[o])
     };
-    bindings.declare(&mut source, |slot| (step.reads[..2].contains(&slot) && vector(slot)).then_some(Element::Vector));
+    bindings.declare(&mut source, |slot| {
+        (step.reads[..2].contains(&slot) && vector(slot)).then_some(Element::Vector(bindings.dtype(slot)))
+    });
     for (name, operand, slot) in [("a", &gemm.a, step.reads[0]), ("b", &gemm.b, step.reads[1])] {
         operand::elements(&mut source, name, operand, &bindings.name(slot), vector(slot));
         if tiled {
@@ -182,7 +184,7 @@ pub(super) fn lower(
         Some((shape, expression)) => {
             let load = |operand: usize, index: &str| match operand {
                 0 => "value".to_owned(),
-                other => format!("{}[{index}]", bindings.name(step.reads[other + 1])),
+                other => bindings.load(step.reads[other + 1], index),
             };
             let (body, results) = source.expression(expression, shape, Some("i"), &load);
             coordinates(expression, shape, "i") + &body + &bindings.stores(&step.writes, &results)

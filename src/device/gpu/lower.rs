@@ -3,8 +3,9 @@
 //! Before: [`crate::schedule`]. After: [`super::execute`] makes pipelines and bind groups of it. Kernel choices depend on
 //! shapes and [`Limits`] alone, never on the batch size where that can be avoided, so that batch sizes share pipelines.
 
-use super::source::{self, Element, Source, coordinates};
+use super::source::{self, Element, Source, coordinates, narrowed, widened};
 use super::{gemm, reduce};
+use crate::dtype::DType;
 use crate::graph::{Expression, Opaque, Pooling, WindowKind};
 use crate::schedule::{Schedule, SlotId, Step, Work};
 use crate::shape::Window;
@@ -93,10 +94,23 @@ impl<'a> Bindings<'a> {
         }
     }
 
+    /// The element of `slot` at `index`, as a number to compute with.
+    pub fn load(&self, slot: SlotId, index: &str) -> String {
+        widened(self.dtype(slot), &format!("{}[{index}]", self.name(slot)))
+    }
+
+    /// The statement that stores `result` at `index` of `slot`.
+    pub fn store(&self, slot: SlotId, index: &str, result: &str) -> String {
+        format!("    {}[{index}] = {};\n", self.name(slot), narrowed(self.dtype(slot), result))
+    }
+
     /// Statements that store `results` at index `i` of `writes`.
     pub fn stores(&self, writes: &[SlotId], results: &[String]) -> String {
-        let store = |(&write, result): (&SlotId, &String)| format!("    {}[i] = {result};\n", self.name(write));
-        writes.iter().zip(results).map(store).collect()
+        writes.iter().zip(results).map(|(&write, result)| self.store(write, "i", result)).collect()
+    }
+
+    pub fn dtype(&self, slot: SlotId) -> DType {
+        self.schedule.slot(slot).ty.dtype
     }
 
     pub fn name(&self, slot: SlotId) -> String {
@@ -110,7 +124,7 @@ fn elementwise(schedule: &Schedule, step: &Step, shape: &[usize], expression: &E
     source.constant("WORKGROUP", format_args!("{WORKGROUP}u"));
     let bindings = Bindings::new(schedule, &step.reads, &step.writes);
     bindings.declare(&mut source, |_| None);
-    let load = |operand: usize, index: &str| format!("{}[{index}]", bindings.name(step.reads[operand]));
+    let load = |operand: usize, index: &str| bindings.load(step.reads[operand], index);
     let (body, results) = source.expression(expression, shape, Some("i"), &load);
     let coordinates = coordinates(expression, shape, "i");
     let stores = bindings.stores(&step.writes, &results);
@@ -156,6 +170,7 @@ fn window(schedule: &Schedule, step: &Step, pooling: &Pooling) -> Dispatch {
         WindowKind::MeanScatter { .. } => source::POOL_MEAN_SCATTER,
     });
     let bindings = named_bindings(schedule, step, &mut source);
+    accessors(schedule, step, &mut source);
     let len = schedule.slot(step.writes[0]).ty.len();
     let (text, params) = source.finish(source::ELEMENTWISE, [len as u32, 0, 0, 0], [0; 4]);
     Dispatch { label: step.label.clone(), text, bindings, params, workgroups: len.div_ceil(WORKGROUP) }
@@ -175,6 +190,22 @@ fn named_bindings(schedule: &Schedule, step: &Step, source: &mut Source) -> Vec<
         bounds.push(Bound { slot, writable: true });
     }
     bounds
+}
+
+/// `read_in0(i) …` and `write_out0(i, x) …` of the bindings of floats, which may be stored as `f16`.
+fn accessors(schedule: &Schedule, step: &Step, source: &mut Source) {
+    let floats = |slots: &[SlotId]| -> Vec<(usize, DType)> {
+        let dtypes = slots.iter().map(|&slot| schedule.slot(slot).ty.dtype).enumerate();
+        dtypes.filter(|(_, dtype)| dtype.is_float()).collect()
+    };
+    for (i, dtype) in floats(&step.reads) {
+        let element = widened(dtype, &format!("in{i}[i]"));
+        source.line(&format!("fn read_in{i}(i: u32) -> f32 {{ return {element}; }}"));
+    }
+    for (i, dtype) in floats(&step.writes) {
+        let number = narrowed(dtype, "x");
+        source.line(&format!("fn write_out{i}(i: u32, x: f32) {{ out{i}[i] = {number}; }}"));
+    }
 }
 
 fn opaque(schedule: &Schedule, step: &Step, shader: &Opaque) -> Dispatch {

@@ -148,7 +148,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("neuropil"),
-                required_features: wgpu::Features::empty(),
+                required_features: adapter.features() & wgpu::Features::SHADER_F16,
                 required_limits: limits.clone(),
                 experimental_features: wgpu::ExperimentalFeatures::disabled(),
                 memory_hints: wgpu::MemoryHints::Performance,
@@ -190,6 +190,11 @@ impl Gpu {
             failure,
             counts: Counts::default(),
         })
+    }
+
+    /// Whether shaders can store 16-bit floats.
+    pub fn has_f16(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
     /// What is open.

@@ -160,6 +160,7 @@ pub(super) fn elements(source: &mut Source, name: &str, operand: &Operand, bindi
         "fn {name}_element(row: vec3<u32>, column: vec3<u32>) -> i32 {{\n    \
          return select({element}, -1, (row.x == OUTSIDE.x) | (column.x == OUTSIDE.x));\n}}"
     ));
+    // The conversion is none where the operand is of `f32`.
     let (read, ty, zero, index) = if vector {
         ("four", "vec4<f32>", "vec4<f32>()", "u32(max(at, 0)) / 4u")
     } else {
@@ -167,7 +168,7 @@ pub(super) fn elements(source: &mut Source, name: &str, operand: &Operand, bindi
     };
     source.line(&format!(
         "fn {name}_{read}(row: vec3<u32>, column: vec3<u32>) -> {ty} {{\n    \
-         let at = {name}_element(row, column);\n    return select({zero}, {binding}[{index}], at >= 0);\n}}"
+         let at = {name}_element(row, column);\n    return select({zero}, {ty}({binding}[{index}]), at >= 0);\n}}"
     ));
 }
 

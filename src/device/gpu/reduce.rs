@@ -125,7 +125,7 @@ impl Stage<'_> {
         let add = if self.kind == Kind::Finish {
             format!("    return combine(a, {}[index * params.extents.x + output]);\n", bindings.name(self.reads[0]))
         } else {
-            let load = |operand: usize, index: &str| format!("{}[{index}]", bindings.name(self.reads[operand]));
+            let load = |operand: usize, index: &str| bindings.load(self.reads[operand], index);
             let (body, results) = source.expression(&reduce.expression, &reduce.shape, Some("element"), &load);
             format!("{}{body}    return accumulate(a, {}, index);\n", reduce_coordinates(reduce), results[0])
         };
@@ -134,7 +134,7 @@ impl Stage<'_> {
             format!("    {}[split * params.extents.x + output] = a;\n", bindings.name(self.writes[0]))
         } else {
             let results = self.writes.iter().enumerate();
-            let stores = results.map(|(i, &write)| format!("    {}[output] = result.r{i};\n", bindings.name(write)));
+            let stores = results.map(|(i, &write)| bindings.store(write, "output", &format!("result.r{i}")));
             format!("    let result = finish(a);\n{}", stores.collect::<String>())
         };
         source.line(&format!("fn store_result(output: u32, split: u32, a: Accumulator) {{\n{store}}}"));
@@ -151,7 +151,7 @@ impl Stage<'_> {
 
 /// The accumulator's type and functions, and the results it gives.
 fn accumulator(source: &mut Source, reduce: &Reduce) {
-    source.alias("VALUE", reduce.expression.terms[reduce.expression.results[0]].dtype().wgsl());
+    source.alias("VALUE", reduce.expression.terms[reduce.expression.results[0]].dtype().computed().wgsl());
     let (library, results, finish) = match reduce.accumulator {
         Accumulator::Sum => (source::SUM, "r0: VALUE", ""),
         Accumulator::Product => (source::PRODUCT, "r0: f32", ""),

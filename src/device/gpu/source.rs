@@ -46,6 +46,8 @@ library! {
 /// A kernel's text under construction.
 #[derive(Default)]
 pub(super) struct Source {
+    /// Whether a binding is of `f16`, which a shader has to ask for.
+    half: bool,
     declarations: String,
     functions: String,
     libraries: Vec<&'static str>,
@@ -57,8 +59,8 @@ pub(super) struct Source {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
     Scalar(DType),
-    /// `vec4<f32>`.
-    Vector,
+    /// Four floats.
+    Vector(DType),
     /// The struct of the reduction's accumulator.
     Accumulator,
 }
@@ -97,10 +99,11 @@ impl Source {
     /// A storage binding.
     pub fn binding(&mut self, index: usize, name: &str, element: Element, writable: bool) {
         let access = if writable { "read_write" } else { "read" };
+        self.half |= matches!(element, Element::Scalar(DType::F16) | Element::Vector(DType::F16));
         let element = match element {
-            Element::Scalar(dtype) => dtype.wgsl(),
-            Element::Vector => "vec4<f32>",
-            Element::Accumulator => "Accumulator",
+            Element::Scalar(dtype) => dtype.wgsl().to_owned(),
+            Element::Vector(dtype) => format!("vec4<{dtype}>"),
+            Element::Accumulator => "Accumulator".to_owned(),
         };
         let _ = writeln!(
             self.declarations,
@@ -121,7 +124,7 @@ impl Source {
         let word = format!("params.scalars[{}].{}", slot / 4, ["x", "y", "z", "w"][slot % 4]);
         match dtype {
             DType::U32 => word,
-            other => format!("bitcast<{}>({word})", other.wgsl()),
+            other => format!("bitcast<{}>({word})", other.computed().wgsl()),
         }
     }
 
@@ -195,8 +198,9 @@ impl Source {
         let vectors = self.scalars.len().div_ceil(4);
         self.scalars.resize(vectors * 4, 0);
         let scalars = if vectors > 0 { format!("    scalars: array<vec4<u32>, {vectors}>,\n") } else { String::new() };
+        let enable = if self.half { "enable f16;\n" } else { "" };
         let mut text = format!(
-            "struct Params {{\n    extents: vec4<u32>,\n    sizes: vec4<u32>,\n{scalars}}}\n\
+            "{enable}struct Params {{\n    extents: vec4<u32>,\n    sizes: vec4<u32>,\n{scalars}}}\n\
              @group(0) @binding(0) var<uniform> params: Params;\n"
         );
         text += &self.declarations;
@@ -210,6 +214,16 @@ impl Source {
         text += kernel;
         (text, extents.into_iter().chain(sizes).chain(self.scalars).collect())
     }
+}
+
+/// A stored element as the number that is computed with.
+pub(super) fn widened(dtype: DType, element: &str) -> String {
+    if dtype == DType::F16 { format!("f32({element})") } else { element.to_owned() }
+}
+
+/// A number as the element that is stored: rounded to nearest, whatever the driver's own conversion does.
+pub(super) fn narrowed(dtype: DType, number: &str) -> String {
+    if dtype == DType::F16 { format!("f16(nearest_half({number}))") } else { number.to_owned() }
 }
 
 /// `let c0 = …;` for every coordinate of the element `flat` of `shape` that some access needs. The leading extent, which

@@ -147,6 +147,24 @@ macro_rules! compare_function {
     }};
 }
 
+/// The forms of the question whether a float is a number and not infinite; the result is 0 or 1.
+macro_rules! finite_function {
+    () => {{
+        fn block(_: $crate::dtype::DType, arguments: &[&[u32]], out: &mut [u32]) {
+            $crate::ops::elementwise::functions::map_block::<f32, u32, 1>(arguments, out, |[x]| {
+                u32::from(x.is_finite())
+            })
+        }
+        fn eval64(arguments: &[f64]) -> f64 {
+            f64::from(u8::from(arguments[0].is_finite()))
+        }
+        fn eval32(arguments: &[f32]) -> f32 {
+            f32::from(u8::from(arguments[0].is_finite()))
+        }
+        (block as _, eval64 as _, eval32 as _)
+    }};
+}
+
 /// The forms of a conversion to `$target`.
 macro_rules! cast_function {
     ($target:ty) => {{
@@ -170,6 +188,23 @@ macro_rules! cast_function {
     }};
 }
 
+/// The forms of the conversion to the nearest `f16`. The reference keeps its precision: one rounding is the tolerance.
+macro_rules! half_function {
+    () => {{
+        fn block(_: $crate::dtype::DType, arguments: &[&[u32]], out: &mut [u32]) {
+            let nearest = |[x]: [f32; 1]| half::f16::from_f32(x).to_f32();
+            $crate::ops::elementwise::functions::map_block::<f32, f32, 1>(arguments, out, nearest)
+        }
+        fn eval64(arguments: &[f64]) -> f64 {
+            arguments[0]
+        }
+        fn eval32(arguments: &[f32]) -> f32 {
+            arguments[0]
+        }
+        (block as _, eval64 as _, eval32 as _)
+    }};
+}
+
 /// The forms of `condition ? a : b`.
 macro_rules! select_function {
     () => {{
@@ -188,4 +223,6 @@ macro_rules! select_function {
     }};
 }
 
-pub(super) use {cast_function, compare_function, float_function, number_function, select_function};
+pub(super) use {
+    cast_function, compare_function, finite_function, float_function, half_function, number_function, select_function,
+};

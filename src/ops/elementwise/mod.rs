@@ -13,14 +13,15 @@ mod table;
 
 use std::fmt;
 
+use half::f16;
 use ndarray::Dimension;
 
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
-    Access, Backward, Expression, Function, Gradient, Graph, Lowering, Op, Sample, TensorType, Term, Tolerance, Value,
-    expect_inputs,
+    Access, Autocast, Backward, Expression, Function, Gradient, Graph, Lowering, Op, Sample, TensorType, Term,
+    Tolerance, Value, expect_inputs,
 };
 use crate::shape::{broadcast, element_count, unravel};
 
@@ -38,6 +39,52 @@ pub fn row_named(name: &str) -> Result<&'static Row> {
     rows().find(|row| row.function.name == name).ok_or_else(unknown)
 }
 
+/// The rows whose results are hardly larger than their arguments, or products of two of them, so that `f16` holds them;
+/// others are computed and kept in `f32`.
+const OF_MODEST_SIZE: &[&str] = &[
+    "add",
+    "sub",
+    "mul",
+    "neg",
+    "abs",
+    "sign",
+    "minimum",
+    "maximum",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "isfinite",
+    "select",
+    "clamp",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "sigmoid",
+    "tanh",
+    "erf",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "hard_swish",
+    "prelu",
+    "selu",
+    "celu",
+    "mish",
+    "hard_sigmoid",
+    "hard_tanh",
+    "softsign",
+    "tanh_shrink",
+    "soft_shrink",
+    "threshold",
+    "cast_f32",
+    "cast_f16",
+    "cast_u32",
+    "cast_i32",
+];
+
 /// What a row takes and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
@@ -47,6 +94,8 @@ pub enum Signature {
     Numeric,
     /// Two operands of one type → `u32`, 0 or 1.
     Compare,
+    /// A float → `u32`, 0 or 1.
+    Classify,
     /// (condition `u32`, float, float) → float.
     Select,
     /// Any type → this one.
@@ -124,14 +173,21 @@ impl Op for Elementwise {
             Signature::Select if inputs[0].dtype != DType::U32 => {
                 return Err(Error::dtype(name, format_args!("the condition is {}, it must be u32", inputs[0].dtype)));
             }
-            Signature::Float | Signature::Select if !last.is_float() => {
+            Signature::Cast(DType::F16) if !last.is_float() => {
+                return Err(Error::dtype(name, format_args!("takes floats, got {last}; cast to f32 first")));
+            }
+            Signature::Float | Signature::Classify | Signature::Select if !last.is_float() => {
                 return Err(Error::dtype(name, format_args!("takes floats, got {last}; cast first")));
             }
             Signature::Float | Signature::Numeric | Signature::Select => last,
-            Signature::Compare => DType::U32,
+            Signature::Compare | Signature::Classify => DType::U32,
             Signature::Cast(target) => target,
         };
         Ok(vec![TensorType { shape, dtype }])
+    }
+
+    fn autocast(&self) -> Autocast {
+        if OF_MODEST_SIZE.contains(&self.name()) { Autocast::Follow } else { Autocast::Single }
     }
 
     fn gradient(&self) -> Gradient<'_> {
@@ -165,9 +221,10 @@ impl Op for Elementwise {
             });
         }
         let dtype = match self.row.signature {
-            Signature::Compare => DType::U32,
-            Signature::Cast(DType::F32) if last == DType::F64 => DType::F64,
-            Signature::Cast(target) => target,
+            Signature::Compare | Signature::Classify => DType::U32,
+            // Between floats the reference keeps its precision.
+            Signature::Cast(target) if target.is_float() && last.is_float() => last,
+            Signature::Cast(target) => target.computed(),
             _ => last,
         };
         // Integer arithmetic wraps; `f64` holds every intermediate result exactly except large products, which the
@@ -184,6 +241,12 @@ impl Op for Elementwise {
     fn lowering(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Lowering {
         let mut expression = Expression::default();
         let mut arguments = Vec::new();
+        let dtype = outputs[0].dtype;
+        if inputs[0].dtype == DType::F16 && self.row.signature == Signature::Cast(DType::F32) {
+            // A load gives f32 already.
+            let access = Access::identity(&inputs[0].shape);
+            return Lowering::Elementwise(Expression::load(0, access, DType::F16));
+        }
         for (operand, input) in inputs.iter().enumerate() {
             let access = Access::broadcast(&input.shape, &outputs[0].shape);
             arguments.push(expression.push(Term::Load { operand, access, otherwise: None, dtype: input.dtype }));
@@ -191,14 +254,15 @@ impl Op for Elementwise {
         for &value in &self.parameters {
             arguments.push(expression.push(Term::Scalar { value, dtype: DType::F32 }));
         }
-        let result = expression.push(Term::Apply { function: &self.row.function, arguments, dtype: outputs[0].dtype });
+        let result = expression.push(Term::Apply { function: &self.row.function, arguments, dtype });
         expression.results.push(result);
         Lowering::Elementwise(expression)
     }
 
     fn fold(&self, constants: &[f64]) -> Option<f64> {
         let arguments: Vec<f64> = constants.iter().chain(&self.parameters).copied().collect();
-        Some((self.row.eval64)(&arguments))
+        let value = (self.row.eval64)(&arguments);
+        Some(if self.row.signature == Signature::Cast(DType::F16) { f16::from_f64(value).to_f64() } else { value })
     }
 }
 
@@ -280,7 +344,7 @@ impl Graph {
     /// `x` as another element type.
     ///
     /// # Errors
-    /// When there is no conversion to `dtype` (`f32`, `u32` and `i32` have one).
+    /// When there is no conversion to `dtype` (all but `f64` have one).
     pub fn cast(&mut self, x: Value, dtype: DType) -> Result<Value> {
         if self.type_of(x).dtype == dtype {
             return Ok(x);
@@ -289,6 +353,10 @@ impl Graph {
             DType::F32 => "cast_f32",
             DType::U32 => "cast_u32",
             DType::I32 => "cast_i32",
+            DType::F16 => {
+                let float = if self.type_of(x).dtype.is_float() { x } else { self.cast(x, DType::F32)? };
+                return self.unary("cast_f16", float);
+            }
             other => return Err(Error::dtype("cast", format_args!("no conversion to {other}"))),
         };
         self.unary(name, x)

@@ -4,7 +4,9 @@
 //! WGSL forms avoid the built-ins that lose NaN (`max`, `clamp`) or accuracy (`tanh` near 0); see `shaders/lib/math.wgsl`
 //! for the helpers `is_nan`, `erf`, `erfc`, `expm1` and `log1p` they use.
 
-use super::functions::{cast_function, compare_function, float_function, number_function, select_function};
+use super::functions::{
+    cast_function, compare_function, finite_function, float_function, half_function, number_function, select_function,
+};
 use super::{Points, Row, Rule, Signature};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -430,6 +432,16 @@ pub static ROWS: &[Row] = &[
     compare("gt", Wgsl::Infix(">"), compare_function!([a, b], a > b)),
     compare("ge", Wgsl::Infix(">="), compare_function!([a, b], a >= b)),
     row(
+        "isfinite",
+        1,
+        Signature::Classify,
+        // By the bits: comparisons with NaN are not reliable on all drivers.
+        Wgsl::Source("fn isfinite(x: f32) -> u32 { return u32((bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u); }"),
+        finite_function!(),
+        None,
+        points((-3.0, 3.0), &[0.0, f64::NAN, f64::INFINITY, -f64::INFINITY, 3.4e38], Tolerance::EXACT),
+    ),
+    row(
         "select",
         3,
         Signature::Select,
@@ -513,15 +525,34 @@ pub static ROWS: &[Row] = &[
             Tolerance { absolute: 2e-7, relative: 1e-6, reason: "error of the erfc approximation 1.2e-7" },
         ),
     ),
-    cast(
-        "cast_f32",
-        Wgsl::Builtin("f32"),
-        DType::F32,
-        cast_function!(f32),
-        Some(|cx, _, g| {
-            cx.give(0, g);
-            Ok(())
-        }),
+    cast("cast_f32", Wgsl::Builtin("f32"), DType::F32, cast_function!(f32), Some(give_as_input)),
+    row(
+        "cast_f16",
+        1,
+        Signature::Cast(DType::F16),
+        Wgsl::Source("fn cast_f16(x: f32) -> f32 { return nearest_half(x); }"),
+        half_function!(),
+        Some(give_as_input),
+        points(
+            (-4.0, 4.0),
+            // Ties, the ends of the range, steps below 2⁻¹⁴, and half of the smallest.
+            &[
+                1.00048828125,
+                1.00146484375,
+                65504.0,
+                65519.0,
+                65520.0,
+                -1e30,
+                6.1e-5,
+                -3.1e-6,
+                5.97e-8,
+                2.98e-8,
+                0.0,
+                f64::NAN,
+                f64::INFINITY,
+            ],
+            Tolerance::HALF,
+        ),
     ),
     cast("cast_u32", Wgsl::Builtin("u32"), DType::U32, cast_function!(u32), None),
     cast("cast_i32", Wgsl::Builtin("i32"), DType::I32, cast_function!(i32), None),
@@ -539,6 +570,14 @@ const fn compare(name: &'static str, wgsl: Wgsl, forms: Forms) -> Row {
 
 const fn cast(name: &'static str, wgsl: Wgsl, to: DType, forms: Forms, gradient: Option<Rule>) -> Row {
     row(name, 1, Signature::Cast(to), wgsl, forms, gradient, points((0.0, 100.0), &[0.0, 1.0, 2.9], Tolerance::EXACT))
+}
+
+/// The gradient of a conversion, as what was converted.
+fn give_as_input(cx: &mut Backward<'_>, _: &[f64], gradient: Value) -> Result<()> {
+    let dtype = cx.graph.type_of(cx.input(0)).dtype;
+    let gradient = cx.graph.cast(gradient, dtype)?;
+    cx.give(0, gradient);
+    Ok(())
 }
 
 pub(super) fn give_product(cx: &mut Backward<'_>, gradient: Value, slope: Value) -> Result<()> {
