@@ -126,9 +126,9 @@ fn check_prints_a_line_an_operation_and_the_total() {
     let records = neuropil("check --op matmul --device cpu --json").succeeded().records();
     let [start, op, done] = &records[..] else { panic!("{records:?}") };
     assert_eq!((&start["event"], &start["device"]), (&"start".into(), &"cpu".into()));
-    assert_eq!(keys(op), ["cases", "event", "failed", "op", "worst", "worst_case"]);
+    assert_eq!(keys(op), ["cases", "event", "failed", "op", "skipped", "worst", "worst_case"]);
     assert_eq!((&op["op"], &op["failed"]), (&"matmul".into(), &0.into()));
-    assert_eq!(keys(done), ["cases", "device", "event", "failed"]);
+    assert_eq!(keys(done), ["cases", "device", "event", "failed", "skipped"]);
     assert_eq!((&done["event"], &done["cases"]), (&"done".into(), &op["cases"]));
 }
 
@@ -142,6 +142,7 @@ fn bad_arguments_are_one_line_with_the_remedy() {
     neuropil("train --batch-size -5").failed(&["'-5'", "a whole number from 1"]);
     neuropil("train --learning-rate -1").failed(&["'-1'", "a number above 0"]);
     neuropil("train --seed x").failed(&["'x'", "a whole number from 0"]);
+    neuropil("train --precision f8").failed(&["'f8'", "give f32 or mixed"]);
     neuropil("train --model vgg").failed(&["'vgg'", "small_cnn"]);
     neuropil("train --dataset mnits").failed(&["'mnits'", "digits, mnist, fashion-mnist", "'mnist'"]);
     neuropil("evaluate").failed(&["<MODEL.safetensors>", "`neuropil evaluate --help`"]);

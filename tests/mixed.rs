@@ -37,8 +37,9 @@ fn accuracy(device: &Device, precision: Precision, epochs: usize) -> f64 {
 
 #[test]
 fn digits_are_learned_as_well_as_in_f32() {
+    let single = accuracy(&Device::cpu(), Precision::F32, 8);
     for device in devices() {
-        let (single, mixed) = (accuracy(&device, Precision::F32, 10), accuracy(&device, Precision::Mixed, 10));
+        let mixed = accuracy(&device, Precision::Mixed, 8);
         assert!(mixed >= 0.985, "{}: {mixed}, {single} in f32", device.name());
         assert!((single - mixed).abs() < 0.01, "{}: {mixed}, {single} in f32", device.name());
     }

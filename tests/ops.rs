@@ -89,6 +89,7 @@ fn composed_families_on_the_gpu() {
 fn some_of_all_kinds_of_work_on_the_gpu_with_checked_shaders() {
     let Some(device) = common::checked_gpu() else { return };
     check(&device, &["batch_norm", "cross_entropy", "dropout", "movement", "reduce", "softmax"], 1);
+    check(&device, &["half"], 4);
     check(&device, &["elementwise", "pool"], 8);
     check(&device, &[IMAGES, INDEXING, LOSSES].concat(), 5);
     check(&device, &["conv2d", "matmul"], 24);
@@ -99,6 +100,7 @@ fn some_of_all_kinds_of_work_on_the_gpu_with_checked_shaders() {
 fn staged_products_on_the_gpu() {
     let staged = Options { tiles: Tiles::Staged, ..common::GUARDED };
     if let Some(device) = common::open_gpu(staged).or_else(common::skip) {
+        check(&device, &["half"], 3);
         check(&device, &["conv2d", "matmul"], 8);
     }
 }

@@ -1,4 +1,6 @@
 // in0 = image; out0 = the largest pixel of each window, out1 = its tap. The first of equals; a NaN wins.
+//
+// Prelude: read_in0(i), write_out0(i, x), which convert what is stored as f16.
 
 fn compute(i: u32) {
     let position = position_of(i / CHANNELS);

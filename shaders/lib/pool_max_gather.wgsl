@@ -1,4 +1,6 @@
 // in0 = image, in1 = taps; out0 = the pixel that each window chose.
+//
+// Prelude: read_in0(i), write_out0(i, x), which convert what is stored as f16.
 
 fn compute(i: u32) {
     let tap = in1[i];

@@ -1,4 +1,6 @@
 // in0 = gradient of the positions, in1 = taps; out0 = gradient of the image: a pixel sums the windows that chose it.
+//
+// Prelude: read_in0(i), write_out0(i, x), which convert what is stored as f16.
 
 fn compute(i: u32) {
     let pixel = pixel_of(i / CHANNELS);

@@ -129,17 +129,19 @@ fn print_total(
     output: &Output,
 ) -> io::Result<()> {
     let cases = summaries.values().map(|summary| summary.cases).sum::<usize>();
+    let skipped = summaries.values().map(|summary| summary.skipped).sum::<usize>();
     let record = Record::event("done").with("device", device.name()).with("cases", cases).with("failed", failed);
+    let record = record.with("skipped", skipped);
+    let left_out = match skipped {
+        0 => String::new(),
+        skipped => format!("; {} of f16 left out, which it does not store", counted(skipped, "case")),
+    };
     let verdict = match failed {
         0 => "all are right".to_owned(),
         1 => "1 IS WRONG".to_owned(),
         _ => format!("{failed} ARE WRONG"),
     };
     let (cases, operations) = (counted(cases, "case"), counted(summaries.len(), "operation"));
-    let skipped = match summaries.values().map(|summary| summary.skipped).sum::<usize>() {
-        0 => String::new(),
-        skipped => format!("; {} of f16 left out, which it lacks", counted(skipped, "case")),
-    };
     let device = device_name(device);
-    output.emit(&record, format_args!("\n{cases} of {operations} on {device}: {verdict}{skipped}"))
+    output.emit(&record, format_args!("\n{cases} of {operations} on {device}: {verdict}{left_out}"))
 }
