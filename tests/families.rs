@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use neuropil::data::{digits, shuffle};
 use neuropil::loss::{Reduction, binary_cross_entropy_with_logits};
 use neuropil::nn::{
-    Activation, BatchNorm, Conv2d, ConvTranspose2d, Flatten, GlobalAvgPool2d, GroupNorm, LayerNorm, Linear, MaxPool2d, Module,
-    MultiHeadAttention, Sequential,
+    Activation, BatchNorm, Conv2d, ConvTranspose2d, Flatten, GlobalAvgPool2d, GroupNorm, LayerNorm, Linear, MaxPool2d,
+    Module, MultiHeadAttention, Sequential,
 };
 use neuropil::optim::{Adam, Optimizer};
 use neuropil::train::{Settings, Trainer};
