@@ -24,21 +24,24 @@ var<private> first_tap: vec2<u32>;
 var<private> taps: vec2<u32>;
 var<private> first_position: vec2<u32>;
 
-// Sets the phase; gives the length of its sums.
+// Sets the phase; gives the length of its sums, which is the same for a whole workgroup: so nothing is read back here.
 fn begin_phase(phase: u32) -> u32 {
     let stride = vec2<u32>(STRIDE_H, STRIDE_W);
     let divisor = vec2<u32>(COMMON_H, COMMON_W);
-    let dilation = vec2<u32>(DILATION_H, DILATION_W);
     let step = vec2<u32>(STEP_H, STEP_W);
-    first_pixel = vec2<u32>(phase / PHASES_W, phase % PHASES_W);
-    let shifted = first_pixel + vec2<u32>(PADDING_H, PADDING_W);
+    let pixel = vec2<u32>(phase / PHASES_W, phase % PHASES_W);
+    let shifted = pixel + vec2<u32>(PADDING_H, PADDING_W);
     let rest = shifted % stride;
-    first_tap = rest / divisor * vec2<u32>(INVERSE_H, INVERSE_W) % step;
-    let following = (vec2<u32>(KERNEL_H, KERNEL_W) + step - 1u - first_tap) / step;
-    taps = select(vec2<u32>(), following, rest % divisor == vec2<u32>());
+    let first = rest / divisor * vec2<u32>(INVERSE_H, INVERSE_W) % step;
+    let following = (vec2<u32>(KERNEL_H, KERNEL_W) + step - 1u - first) / step;
+    let number = select(vec2<u32>(), following, rest % divisor == vec2<u32>());
     // A multiple of the stride where there are taps.
-    first_position = vec2<u32>((vec2<i32>(shifted) - vec2<i32>(first_tap * dilation)) / vec2<i32>(stride));
-    return taps.x * taps.y * CHANNELS;
+    let back = vec2<i32>(first * vec2<u32>(DILATION_H, DILATION_W));
+    first_position = vec2<u32>((vec2<i32>(shifted) - back) / vec2<i32>(stride));
+    first_pixel = pixel;
+    first_tap = first;
+    taps = number;
+    return number.x * number.y * CHANNELS;
 }
 
 // Where term k of the phase's sums is among the terms of all taps.

@@ -20,7 +20,9 @@ pub struct Entry {
     /// The element types of the samples' inputs (of the output, where there are none).
     pub types: BTreeSet<String>,
     /// The kinds of work that it becomes.
-    pub kernels: BTreeSet<String>,
+    pub kernels: BTreeSet<&'static str>,
+    /// The kinds of work of the operations it is made of, where it is.
+    pub parts: BTreeSet<&'static str>,
     /// Samples that must give a result.
     pub samples: usize,
     /// Samples that must be refused.
@@ -41,6 +43,7 @@ pub fn entries() -> BTreeMap<&'static str, Entry> {
                 gradient: gradient(sample.op.as_ref()),
                 types: BTreeSet::new(),
                 kernels: BTreeSet::new(),
+                parts: BTreeSet::new(),
                 samples: 0,
                 refusals: 0,
                 tolerance: Tolerance::EXACT,
@@ -61,7 +64,10 @@ impl Entry {
         let Ok(outputs) = sample.op.infer(&inputs) else { return };
         let types = if inputs.is_empty() { &outputs } else { &inputs };
         self.types.extend(types.iter().map(|ty| ty.dtype.to_string()));
-        self.kernels.insert(kernel(sample.op.as_ref(), &inputs, &outputs));
+        match kernel(&sample.op.lowering(&inputs, &outputs)) {
+            Some(kernel) => _ = self.kernels.insert(kernel),
+            None => self.parts.extend(parts(sample.op.as_ref(), &inputs)),
+        }
         if sample.tolerance.absolute + sample.tolerance.relative > self.tolerance.absolute + self.tolerance.relative {
             self.tolerance = sample.tolerance;
         }
@@ -77,40 +83,36 @@ fn gradient(op: &dyn Op) -> String {
     }
 }
 
-fn kernel(op: &dyn Op, inputs: &[TensorType], outputs: &[TensorType]) -> String {
-    match op.lowering(inputs, outputs) {
-        Lowering::Alias => "view".to_owned(),
-        Lowering::Elementwise(_) => "elementwise".to_owned(),
-        Lowering::Reduce(_) => "reduction".to_owned(),
-        Lowering::Gemm(_) => "product".to_owned(),
-        Lowering::Window(_) => "pooling".to_owned(),
-        Lowering::Opaque(_) => "own shader".to_owned(),
-        Lowering::Decompose => {
-            let parts = parts(op, inputs).into_iter().collect::<Vec<_>>().join(", ");
-            if parts.is_empty() { "its input".to_owned() } else { format!("made of {parts}") }
-        }
-    }
+/// The kind of work; `None` for that of smaller operations.
+fn kernel(lowering: &Lowering) -> Option<&'static str> {
+    Some(match lowering {
+        Lowering::Alias => "view",
+        Lowering::Elementwise(_) => "elementwise",
+        Lowering::Reduce(_) => "reduction",
+        Lowering::Gemm(_) => "product",
+        Lowering::Window(_) => "pooling",
+        Lowering::Opaque(_) => "own shader",
+        Lowering::Decompose => return None,
+    })
 }
 
-/// The kinds of work of a decomposition, down to what decomposes no further.
-fn parts(op: &dyn Op, inputs: &[TensorType]) -> BTreeSet<String> {
+/// The kinds of work of a decomposition, down to what decomposes no further; views, which cost nothing, are left out.
+fn parts(op: &dyn Op, inputs: &[TensorType]) -> BTreeSet<&'static str> {
     let mut graph = Graph::new();
     let leaves = inputs.iter().enumerate().map(|(i, ty)| graph.leaf(Leaf::Input, &format!("in{i}"), ty.clone()));
     let Ok(values) = leaves.collect::<crate::Result<Vec<Value>>>() else { return BTreeSet::new() };
     if op.decompose(&mut graph, &values).is_err() {
         return BTreeSet::new();
     }
-    let nodes = graph.nodes().filter_map(|(_, node)| node.op().map(|op| (op.clone(), node)));
+    let nodes = graph.nodes().filter_map(|(_, node)| node.op().map(|op| (op, node)));
     let kinds = nodes.flat_map(|(op, node)| {
         let inputs: Vec<TensorType> = node.inputs.iter().map(|&v| graph.type_of(v).clone()).collect();
-        match op.lowering(&inputs, &node.types) {
-            Lowering::Decompose => parts(op.as_ref(), &inputs),
-            _ => BTreeSet::from([kernel(op.as_ref(), &inputs, &node.types)]),
+        match kernel(&op.lowering(&inputs, &node.types)) {
+            Some(kernel) => BTreeSet::from([kernel]),
+            None => parts(op.as_ref(), &inputs),
         }
     });
-    let kinds: BTreeSet<String> = kinds.collect();
-    // Views cost nothing: they are worth a word only where there is nothing else.
-    if kinds.len() > 1 { kinds.into_iter().filter(|kind| kind != "view").collect() } else { kinds }
+    kinds.filter(|kind| *kind != "view").collect()
 }
 
 /// The page.
@@ -135,11 +137,15 @@ pub fn markdown() -> String {
     );
     for (name, entry) in &entries {
         let types = entry.types.iter().cloned().collect::<Vec<_>>().join(" ");
-        let kernels = entry.kernels.iter().cloned().collect::<Vec<_>>().join("; ");
+        let mut work: Vec<String> = entry.kernels.iter().map(|&kernel| kernel.to_owned()).collect();
+        if !entry.parts.is_empty() {
+            work.push(format!("made of {}", entry.parts.iter().copied().collect::<Vec<_>>().join(", ")));
+        }
+        let work = work.join("; ");
         let _ = writeln!(
             page,
-            "| `{name}` | {} | {} | {} | {types} | {kernels} | {} ({}) | {} |",
-            entry.pytorch.unwrap_or("?"),
+            "| `{name}` | {} | {} | {} | {types} | {work} | {} ({}) | {} |",
+            pytorch_name(entry.pytorch),
             entry.family,
             entry.gradient,
             entry.samples,
@@ -148,6 +154,16 @@ pub fn markdown() -> String {
         );
     }
     page
+}
+
+/// A function as code, below `torch` unless it names another package; a description as it is.
+fn pytorch_name(name: Option<&str>) -> String {
+    match name {
+        Some(name) if name.starts_with('(') => name[1..name.len() - 1].to_owned(),
+        Some(name) if name.starts_with("torchvision") => format!("`{name}`"),
+        Some(name) => format!("`torch.{name}`"),
+        None => "?".to_owned(),
+    }
 }
 
 fn allowed(tolerance: Tolerance) -> String {

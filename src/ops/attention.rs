@@ -335,6 +335,9 @@ pub fn samples() -> Vec<Sample> {
         .not_smooth(),
         Sample::new("NaN in one query", weights(1.0, false), vec![undefined, data(&[3, 4], 32)], tolerance)
             .not_smooth(),
+        Sample::new("one element", weights(1.0, false), qk(&[1, 1], &[1, 1]), tolerance),
+        Sample::new("one element", attention(false), qkv(&[1, 1], &[1, 1], &[1, 1]), tolerance),
+        Sample::new("no batch entries", attention(false), qkv(&[0, 3, 4], &[0, 5, 4], &[0, 5, 2]), tolerance),
         Sample::new("no queries", weights(1.0, false), qk(&[2, 0, 4], &[2, 3, 4]), tolerance),
         Sample::new("two heads", attention(false), qkv(&[2, 2, 4, 8], &[2, 2, 5, 8], &[2, 2, 5, 6]), tolerance),
         Sample::new("batch 1, one value", attention(true), qkv(&[1, 3, 4], &[1, 3, 4], &[1, 3, 1]), tolerance),

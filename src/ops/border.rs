@@ -264,6 +264,7 @@ pub fn samples() -> Vec<Sample> {
         sample("three axes", &[3, 4, 2], &[2, 0, 1], &[1, 2, 1]);
         sample("vector, as far as reflections go", &[5], &[4], &[4]);
         sample("no border", &[2, 3], &[0, 0], &[0, 0]);
+        sample("one element, no border", &[1], &[0], &[0]);
         sample("no images", &[0, 3, 2, 1], &[0, 1, 1, 0], &[0, 2, 0, 0]);
     }
     let two = |border, before, after| pad(border, &[before], &[after]);

@@ -183,6 +183,7 @@ pub fn samples() -> Vec<Sample> {
         Sample::new("labels", hot(7), vec![some()], e),
         Sample::new("image of labels", hot(5), vec![index(&[2, 3, 4], 5)], e),
         Sample::new("no axes", hot(3), vec![Array::scalar(1u32)], e),
+        Sample::new("one element", hot(1), vec![Array::full(&[1], 0u32)], e),
         Sample::new("one class", hot(1), vec![some()], e),
         Sample::new("no classes", hot(0), vec![some()], e),
         Sample::error("floats", hot(3), vec![data(&[2])], ErrorKind::DType, "must be u32"),

@@ -227,6 +227,7 @@ pub fn samples() -> Vec<Sample> {
         Sample::new("no element is zero", zero(Indices::Each), vec![data(&[5]), beyond()], e),
         Sample::new("u32", gather(0), vec![integers(DType::U32), index(&[2, 3], 6)], e),
         Sample::new("i32", gather(1), vec![integers(DType::I32), index(&[5, 4], 3)], e),
+        Sample::new("one row of one", select(0), vec![data(&[1, 1]), vector(&[0])], e),
         Sample::new("rows", select(0), vec![data(&[6, 5]), vector(&[5, 0, 0, 3])], e),
         Sample::new("columns", select(1), vec![data(&[3, 4]), index(&[70], 4)], e),
         Sample::new("middle axis", select(1), vec![data(&[2, 5, 3]), vector(&[4])], e),

@@ -668,6 +668,7 @@ pub fn samples() -> Vec<Sample> {
         Sample::new("one axis", flip(&[1]), vec![data(&[2, 5, 3])], e),
         Sample::new("all axes", flip(&[0, 1]), vec![data(&[4, 3])], e),
         Sample::new("extents of 1", flip(&[0, 2]), vec![data(&[1, 3, 1])], e),
+        Sample::new("one element", flip(&[0]), vec![data(&[1])], e),
         Sample::new("zero size flip", flip(&[0, 1]), vec![data(&[0, 3])], e),
         Sample::error(
             "no such axis",

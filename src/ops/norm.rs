@@ -335,6 +335,7 @@ pub fn samples() -> Vec<Sample> {
         sample("all axes", Kind::Layer { axes: 2 }, with(data(&[4, 5]), &[4, 5], 2)),
         sample("one row of 700", layer, with(data(&[1, 700]), &[700], 2)),
         sample("one element", layer, with(data(&[4, 1]), &[1], 2)),
+        sample("one element in all", layer, with(data(&[1]), &[1], 2)),
         sample("no parameters", layer, with(data(&[5, 7]), &[], 0)),
         sample("weight alone", layer, with(data(&[2, 3, 7]), &[7], 1)),
         sample("no rows", layer, with(data(&[0, 5]), &[5], 2)),
@@ -351,6 +352,7 @@ pub fn samples() -> Vec<Sample> {
         sample("no channels", group(2), with(data(&[3, 4, 0]), &[0], 2)),
         sample("NaN in one group", group(2), with(undefined(&[2, 3, 4], 7), &[4], 2)).not_smooth(),
         sample("image", instance, with(data(&[2, 4, 5, 3]), &[3], 2)),
+        sample("no channels", instance, with(data(&[2, 3, 0]), &[0], 2)),
         sample("no parameters", instance, with(data(&[2, 3, 3, 5]), &[], 0)),
         sample("a sequence of one channel", instance, with(data(&[3, 9, 1]), &[1], 2)),
         Sample::new("mean 100", op(instance), with(near(100.0, 1.0).reshape(&[1, 35, 6]).expect("210"), &[6], 2), {
@@ -360,6 +362,8 @@ pub fn samples() -> Vec<Sample> {
         sample("last two axes", Kind::Rms { axes: 2 }, with(data(&[3, 4, 5]), &[4, 5], 1)),
         sample("no parameters", rms, with(data(&[1, 65]), &[], 0)),
         sample("mean 10000", rms, with(near(1e4, 10.0), &[70], 1)),
+        sample("one element", rms, with(data(&[1]), &[1], 1)),
+        sample("no rows", rms, with(data(&[0, 5]), &[5], 1)),
         sample("a row of zeros", rms, with(Array::from_fn(&[2, 4], |i| (i[0] * (i[1] + 1)) as f32), &[4], 1)),
         sample("NaN in one row", rms, with(undefined(&[3, 4], 5), &[4], 1)).not_smooth(),
         refuse("no axes", op(Kind::Layer { axes: 0 }), with(data(&[2, 3]), &[], 0), "the last 0 axes of [2, 3]"),
@@ -379,6 +383,8 @@ pub fn samples() -> Vec<Sample> {
         ),
         refuse("no groups", op(group(0)), with(data(&[2, 4, 6]), &[6], 2), "6 channels are not 0 equal groups"),
         refuse("one axis", op(group(1)), with(data(&[6]), &[6], 2), "takes [N, ..., channels]"),
+        refuse("one element", op(group(1)), with(data(&[1, 1]), &[1], 2), "has 1 element a group"),
+        refuse("one element", op(instance), with(data(&[1, 1, 1]), &[1], 2), "has 1 element a group"),
         refuse("one element a group", op(group(6)), with(data(&[2, 6]), &[6], 2), "has 1 element a group"),
         refuse("one pixel a channel", op(instance), with(data(&[2, 1, 1, 6]), &[6], 2), "has 1 element a group"),
     ];

@@ -186,6 +186,7 @@ pub fn samples() -> Vec<Sample> {
         ("factor 3, one channel", 3, [1, 2, 1, 1]),
         ("factor 1", 1, [2, 3, 2, 5]),
         ("one pixel", 4, [1, 1, 1, 2]),
+        ("one element", 1, [1, 1, 1, 1]),
         ("no images", 2, [0, 3, 4, 3]),
     ] {
         let (coarse, fine) = ([batch, height, width, channels * r * r], [batch, height * r, width * r, channels]);

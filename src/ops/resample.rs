@@ -329,6 +329,7 @@ pub fn samples() -> Vec<Sample> {
         samples.extend(both("1×4 to 4×1", mode, [1, 1, 4, 2], [4, 1]));
         samples.extend(both("8×6 to 3×4, one channel", mode, [1, 8, 6, 1], [3, 4]));
         samples.extend(both("no images", mode, [0, 5, 7, 3], [7, 5]));
+        samples.extend(both("one element", mode, [1, 1, 1, 1], [1, 1]));
     }
     for mode in [bilinear, aligned] {
         samples.extend(both("twice", mode, [2, 3, 4, 4], [6, 8]));
@@ -337,7 +338,6 @@ pub fn samples() -> Vec<Sample> {
     samples.extend(both("3 and 2 times", nearest, [2, 3, 4, 4], [9, 8]));
     samples.extend(both("a third of 9×6", area, [2, 9, 6, 4], [3, 2]));
     samples.extend(both("to one", area, [2, 7, 5, 6], [1, 1]));
-    samples.extend(both("one element", area, [1, 1, 1, 1], [1, 1]));
 
     // Pixels of weight zero are not read: rows 0 and 3 of 4, aligned, take nothing of rows 1 and 2.
     let hole = Array::from_fn(&[1, 4, 4, 1], |i| if i[1] == 1 { f32::NAN } else { (i[1] * 4 + i[2]) as f32 / 16.0 });

@@ -179,6 +179,8 @@ pub fn samples() -> Vec<Sample> {
         Sample::new("no sources", each(0, 3), vec![data(&[0, 2]), index(&[0, 2], 3)], sum(1)),
         Sample::new("no targets", each(0, 0), vec![data(&[3]), index(&[3], 2)], sum(1)),
         Sample::new("names no element", each(0, 4), vec![data(&[5]), beyond()], sum(2)),
+        Sample::new("one row of one", shared(0, 1), vec![data(&[1, 1]), index(&[1], 1)], sum(1)),
+        Sample::new("no rows", shared(0, 3), vec![data(&[0, 2]), index(&[0], 3)], sum(1)),
         Sample::new("rows", shared(0, 6), vec![data(&[9, 5]), index(&[9], 6)], sum(9)),
         Sample::new("columns", shared(1, 3), vec![data(&[4, 70]), index(&[70], 3)], sum(70)),
         Sample::new("names no row", shared(0, 4), vec![data(&[5, 2]), beyond()], sum(2)),

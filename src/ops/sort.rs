@@ -160,6 +160,7 @@ pub fn samples() -> Vec<Sample> {
         Sample::new("ties, descending", op(0, true, None), vec![ties()], e).not_smooth(),
         Sample::new("NaN, zeros, infinities", op(1, false, None), vec![special()], e).not_smooth(),
         Sample::new("NaN, zeros, infinities, descending", op(1, true, None), vec![special()], e).not_smooth(),
+        Sample::new("largest of one", op(0, true, Some(1)), vec![data(&[1])], e),
         Sample::new("three largest", op(1, true, Some(3)), vec![data(&[5, 8])], e),
         Sample::new("two smallest", op(0, false, Some(2)), vec![data(&[6, 4])], e),
         Sample::new("all", op(0, true, Some(6)), vec![data(&[6])], e),

@@ -83,6 +83,26 @@ impl Depthwise {
 
     /// Some rows of the result, over all groups.
     pub fn rows(&self, plan: &Plan, a: &[f32], b: &[f32], rows: Range<usize>, out: &mut [f32]) {
+        // Loops of known lengths are worth a copy of all around them each.
+        match (self.channels, self.outputs) {
+            (1, 1) => self.rows_by(plan, a, b, rows, out, |x, weights, out| add_products(out, x, weights)),
+            (1, 2) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, 1, 2)),
+            (2, 1) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, 2, 1)),
+            (2, 2) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, 2, 2)),
+            (4, 4) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, 4, 4)),
+            (c, o) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, c, o)),
+        }
+    }
+
+    fn rows_by(
+        &self,
+        plan: &Plan,
+        a: &[f32],
+        b: &[f32],
+        rows: Range<usize>,
+        out: &mut [f32],
+        multiply: impl Fn(&[f32], &[f32], &mut [f32]),
+    ) {
         out.fill(0.0);
         let Side::Gathered(gathered) = &plan.a else { return };
         // The weights tap by tap, with groups as the image has them.
@@ -100,11 +120,30 @@ impl Depthwise {
         gathered.taps_of(rows, |row, tap, element| {
             let out = &mut out[(row - first) * width..][..width];
             let weights = &weights[tap * plan.groups * size..][..plan.groups * size];
-            self.multiply(&a[element..][..inputs], weights, out);
+            multiply(&a[element..][..inputs], weights, out);
         });
     }
 
     fn weights(&self, plan: &Plan, a: &[f32], b: &[f32], output: Matrix, out: &mut [f32]) {
+        match (self.channels, self.outputs) {
+            (1, 1) => self.weights_by(plan, a, b, output, out, |x, g, sums| add_products(sums, x, g)),
+            (1, 2) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, 1, 2)),
+            (2, 1) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, 2, 1)),
+            (2, 2) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, 2, 2)),
+            (4, 4) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, 4, 4)),
+            (c, o) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, c, o)),
+        }
+    }
+
+    fn weights_by(
+        &self,
+        plan: &Plan,
+        a: &[f32],
+        b: &[f32],
+        output: Matrix,
+        out: &mut [f32],
+        products: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+    ) {
         let (Side::Matrix(gradient), Side::Gathered(gathered)) = (&plan.a, &plan.b) else { return };
         let (inputs, width, size) =
             (plan.groups * self.channels, plan.groups * self.outputs, self.channels * self.outputs);
@@ -117,7 +156,7 @@ impl Depthwise {
             sums.fill(0.0);
             gathered.taps_of(piece * height..((piece + 1) * height).min(positions), |row, tap, element| {
                 let gradient = &a[row * gradient.column..][..width];
-                self.products(&b[element..][..inputs], gradient, &mut sums[tap * of_tap..][..of_tap]);
+                products(&b[element..][..inputs], gradient, &mut sums[tap * of_tap..][..of_tap]);
             });
         });
         add_in_order(partial, sums);
@@ -128,33 +167,17 @@ impl Depthwise {
             out[group * output.group + o * output.row + (tap * self.channels + c) * output.column] = sum;
         }
     }
+}
 
-    /// `out[g, o] += Σ_c x[g, c] · weights[g, c, o]`.
-    fn multiply(&self, x: &[f32], weights: &[f32], out: &mut [f32]) {
-        // Loops of known lengths are worth a copy of the function each.
-        match (self.channels, self.outputs) {
-            (1, 1) => multiply(x, weights, out, 1, 1),
-            (1, 2) => multiply(x, weights, out, 1, 2),
-            (2, 1) => multiply(x, weights, out, 2, 1),
-            (2, 2) => multiply(x, weights, out, 2, 2),
-            (4, 4) => multiply(x, weights, out, 4, 4),
-            (channels, outputs) => multiply(x, weights, out, channels, outputs),
-        }
-    }
-
-    /// `sums[g, c, o] += x[g, c] · gradient[g, o]`.
-    fn products(&self, x: &[f32], gradient: &[f32], sums: &mut [f32]) {
-        match (self.channels, self.outputs) {
-            (1, 1) => products(x, gradient, sums, 1, 1),
-            (1, 2) => products(x, gradient, sums, 1, 2),
-            (2, 1) => products(x, gradient, sums, 2, 1),
-            (2, 2) => products(x, gradient, sums, 2, 2),
-            (4, 4) => products(x, gradient, sums, 4, 4),
-            (channels, outputs) => products(x, gradient, sums, channels, outputs),
-        }
+/// `sums[i] += x[i] · y[i]`.
+#[inline(always)]
+fn add_products(sums: &mut [f32], x: &[f32], y: &[f32]) {
+    for ((sum, &x), &y) in sums.iter_mut().zip(x).zip(y) {
+        *sum += x * y;
     }
 }
 
+/// `out[g, o] += Σ_c x[g, c] · weights[g, c, o]`.
 #[inline(always)]
 fn multiply(x: &[f32], weights: &[f32], out: &mut [f32], channels: usize, outputs: usize) {
     let groups = x.chunks_exact(channels).zip(weights.chunks_exact(channels * outputs));
@@ -165,6 +188,7 @@ fn multiply(x: &[f32], weights: &[f32], out: &mut [f32], channels: usize, output
     }
 }
 
+/// `sums[g, c, o] += x[g, c] · gradient[g, o]`.
 #[inline(always)]
 fn products(x: &[f32], gradient: &[f32], sums: &mut [f32], channels: usize, outputs: usize) {
     let groups = x.chunks_exact(channels).zip(gradient.chunks_exact(outputs));
