@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::pytorch;
+use crate::dtype::DType;
 use crate::graph::{Expect, Gradient, Graph, Leaf, Lowering, Op, Sample, TensorType, Tolerance, Value};
 use crate::ops::REGISTRY;
 
@@ -27,7 +28,7 @@ pub struct Entry {
     pub samples: usize,
     /// Samples that must be refused.
     pub refusals: usize,
-    /// The largest error that a sample allows.
+    /// The largest error that a sample allows whose operands are not `f16`.
     pub tolerance: Tolerance,
 }
 
@@ -68,7 +69,10 @@ impl Entry {
             Some(kernel) => _ = self.kernels.insert(kernel),
             None => self.parts.extend(parts(sample.op.as_ref(), &inputs)),
         }
-        if sample.tolerance.absolute + sample.tolerance.relative > self.tolerance.absolute + self.tolerance.relative {
+        let half = inputs.iter().any(|ty| ty.dtype == DType::F16);
+        if !half
+            && sample.tolerance.absolute + sample.tolerance.relative > self.tolerance.absolute + self.tolerance.relative
+        {
             self.tolerance = sample.tolerance;
         }
     }
@@ -128,7 +132,8 @@ pub fn markdown() -> String {
          * **Gradient**: *rule* emits graph nodes, so it can be differentiated again; *of its parts* is that of the smaller \
          operations it is made of.\n\
          * **Work**: what it becomes. Elementwise work is fused with its neighbours, into reductions and behind products.\n\
-         * **Tolerance**: the largest error that any of its samples allows, absolute and relative to the result.\n\n\
+         * **Tolerance**: the largest error that any of its samples allows, absolute and relative to the result; on operands \
+         of `f16` one rounding to `f16` more.\n\n\
          | operation | PyTorch | file | gradient | element types | work | samples (refused) | tolerance |\n\
          |---|---|---|---|---|---|---|---|\n",
         entries.len(),

@@ -71,7 +71,6 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "focal", samples: focal::samples },
     Family { name: "gather", samples: gather::samples },
     Family { name: "glu", samples: glu::samples },
-    Family { name: "half", samples: half::samples },
     Family { name: "lp_pool", samples: lp_pool::samples },
     Family { name: "matmul", samples: matmul::samples },
     Family { name: "movement", samples: movement::samples },
@@ -86,4 +85,6 @@ pub static REGISTRY: &[Family] = &[
     Family { name: "softmax", samples: softmax::samples },
     Family { name: "sort", samples: sort::samples },
     Family { name: "statistics", samples: statistics::samples },
+    // Of the operations above.
+    Family { name: "half", samples: half::samples },
 ];
