@@ -374,7 +374,7 @@ fn convolution_layers_have_pytorchs_parameters() {
     assert_eq!(y.shape(), [2, 21, 3]);
     trace.output("y1", &y);
     let specs = trace.finish().unwrap().specs;
-    let specs = specs.iter().map(|spec| (spec.name.as_str(), spec.ty.shape.as_slice(), spec.init.clone()));
+    let specs = specs.iter().map(|spec| (spec.name.as_str(), spec.ty.shape.as_slice(), spec.init));
     let wanted: [(&str, &[usize], usize); 5] = [
         ("up2.weight", &[8, 3, 3, 3], 27),
         ("up2.bias", &[6], 27),
