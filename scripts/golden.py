@@ -82,7 +82,7 @@ def case(family, op, function, inputs, params=None, name=None, gradient=True):
     FAMILIES[family]["cases"].append(entry)
     for key, value in arrays.items():
         store = numpy.float32 if value.is_floating_point() else numpy.uint32
-        FAMILIES[family]["arrays"][f"{index}/{key}"] = numpy.ascontiguousarray(value.detach().numpy().astype(store))
+        FAMILIES[family]["arrays"][f"{index}/{key}"] = value.detach().numpy().astype(store, order="C")
 
 
 def pair(value):
@@ -298,7 +298,7 @@ def images():
 
 def norms():
     for shape, low, high in [
-        ((4, 3, 5, 2), -2, 2), ((2, 1, 1, 3), -2, 2), ((8, 6), -2, 2), ((6, 4, 4, 2), 99, 101), ((16, 3), 9999, 10001), ((3, 7, 1), -2, 2),
+        ((4, 3, 5, 6), -2, 2), ((2, 1, 1, 3), -2, 2), ((8, 6), -2, 2), ((6, 4, 4, 5), 99, 101), ((16, 3), 9999, 10001), ((3, 7, 1), -2, 2),
     ]:
         channels, name = shape[-1], f"{list(shape)} in {low}..{high}"
         draw = Draw(f"norms {name}")
@@ -321,7 +321,7 @@ def norms():
         if math.prod(shape[1:-1]) > 1:
             case("norm", "instance_norm", lambda x, w, b: last(F.instance_norm(first(x), None, None, w, b, True, 0.1, 1e-5)),
                  [x, weight, bias], {"epsilon": 1e-5}, name)
-    for shape, groups in [((2, 3, 4, 6), 2), ((1, 2, 2, 4), 4), ((3, 5, 8), 1), ((4, 6), 3), ((2, 3, 3, 6), 6)]:
+    for shape, groups in [((2, 3, 4, 6), 2), ((1, 2, 2, 4), 4), ((3, 5, 8), 1), ((4, 9), 3), ((2, 3, 3, 6), 6)]:
         for low, high in ((-2, 2), (99, 101)):
             draw = Draw(f"group_norm {shape} {groups} {low}")
             inputs = [draw.uniform(*shape, low=low, high=high), draw.uniform(shape[-1]), draw.uniform(shape[-1])]
@@ -344,7 +344,10 @@ def elementwise():
     for name, function in unary.items():
         draw = Draw(f"elementwise {name}")
         case("elementwise", name, function, [draw.uniform(3, 17, low=-5, high=5)], name="drawn")
-        special = torch.tensor(every, dtype=torch.float64).to(torch.float32).to(torch.float64)
+        # PyTorch gives NaN, from infinity times 0, where the limit is 0; and 0 as the sign of NaN, which NumPy does not.
+        left_out = {"hard_swish": -inf, "sign": nan}.get(name)
+        points = [x for x in every if str(x) != str(left_out)]
+        special = torch.tensor(points, dtype=torch.float64).to(torch.float32).to(torch.float64)
         case("elementwise", name, function, [special], name="special", gradient=False)
     positive = {"log": torch.log, "sqrt": torch.sqrt}
     for name, function in positive.items():

@@ -1,18 +1,9 @@
 // Running sums along one axis; a line an invocation, in order.
 //
-// Prelude: WORKGROUP; params.extents = (lines, extent of the axis, elements after it, 1 if exclusive + 2 if reversed);
+// Prelude: params.extents = (lines, extent of the axis, elements after it, 1 if exclusive + 2 if reversed);
 // in0 = x, out0 = the sums.
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let line = workgroup_index(id, count) * WORKGROUP + lane;
-    if (line >= params.extents.x) {
-        return;
-    }
+fn compute(line: u32) {
     let extent = params.extents.y;
     let inner = params.extents.z;
     let exclusive = (params.extents.w & 1u) != 0u;

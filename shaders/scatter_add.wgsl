@@ -2,19 +2,10 @@
 //
 // Each looks at the elements of its line in order and adds those that are meant for it: no atomics, one order.
 //
-// Prelude: WORKGROUP; SHARED, whether the indices are a vector; params.extents = (elements of the result, its extent on the
+// Prelude: SHARED, whether the indices are a vector; params.extents = (elements of the result, its extent on the
 // axis, that of the source, elements after it); in0 = source, in1 = indices, out0 = the sums.
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let element = workgroup_index(id, count) * WORKGROUP + lane;
-    if (element >= params.extents.x) {
-        return;
-    }
+fn compute(element: u32) {
     let extent = params.extents.y;
     let length = params.extents.z;
     let inner = params.extents.w;

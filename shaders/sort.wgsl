@@ -3,7 +3,7 @@
 // Ranks differ, so every place of the result is written once. Comparing keys of integers makes NaN the largest and zeros
 // equal on every driver.
 //
-// Prelude: WORKGROUP; DESCENDING; params.extents = (elements, extent of the axis, places kept of each line, elements after
+// Prelude: DESCENDING; params.extents = (elements, extent of the axis, places kept of each line, elements after
 // the axis); in0 = x, out0 = the values in order, out1 = their positions on the axis.
 
 // Larger for larger numbers; of NaNs the largest, all alike.
@@ -19,16 +19,7 @@ fn sort_key(x: f32) -> u32 {
     return select(key, 0xffffffffu - key, DESCENDING);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let element = workgroup_index(id, count) * WORKGROUP + lane;
-    if (element >= params.extents.x) {
-        return;
-    }
+fn compute(element: u32) {
     let extent = params.extents.y;
     let keep = params.extents.z;
     let inner = params.extents.w;

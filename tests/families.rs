@@ -12,7 +12,7 @@ use neuropil::nn::{
 };
 use neuropil::optim::{Adam, Optimizer};
 use neuropil::train::{Settings, Trainer};
-use neuropil::{DType, Device, Init, Mode, Program, Scope, Store, Tensor};
+use neuropil::{Array, DType, Device, Init, Mode, Program, Scope, Store, Tensor};
 
 /// The accuracy on the test digits after some epochs.
 fn accuracy(device: &Device, model: Sequential, epochs: usize) -> f64 {
@@ -100,7 +100,7 @@ fn attention_head(scope: &Scope, x: Tensor) -> Tensor {
 
 #[test]
 fn attention_on_features_of_convolutions() {
-    expect("attention head", 0.9, 6, || {
+    expect("attention head", 0.9, 12, || {
         Sequential::new()
             .named("stem", Conv2d::new(32, 3).padding(1).stride(2))
             .then(Activation::Gelu)
@@ -109,7 +109,24 @@ fn attention_on_features_of_convolutions() {
     });
 }
 
-/// Eight numbers a digit, from which transposed convolutions draw it again. The mean digit costs about 0.34 a pixel.
+/// The binary cross entropy a pixel of drawing the mean of all digits for each, and the least there is, that of the digits
+/// themselves, which are not black or white.
+fn costs_of_mean_and_of_itself(images: &Array) -> [f64; 2] {
+    let pixels = images.to_f64_vec();
+    let (size, count) = (images.len() / images.shape()[0], images.shape()[0]);
+    let mean: Vec<f64> =
+        (0..size).map(|pixel| pixels.iter().skip(pixel).step_by(size).sum::<f64>() / count as f64).collect();
+    let cost = |wanted: f64, drawn: f64| {
+        let part = |share: f64, p: f64| if share == 0.0 { 0.0 } else { -share * p.ln() };
+        part(wanted, drawn) + part(1.0 - wanted, 1.0 - drawn)
+    };
+    let of = |drawn: &dyn Fn(usize) -> f64| {
+        pixels.iter().enumerate().map(|(i, &wanted)| cost(wanted, drawn(i))).sum::<f64>() / pixels.len() as f64
+    };
+    [of(&|i| mean[i % size]), of(&|i| pixels[i])]
+}
+
+/// Eight numbers a digit, from which transposed convolutions draw it again: at least half of what the mean digit lacks.
 #[test]
 fn autoencoder_with_transposed_convolutions() {
     let encoder = Sequential::new()
@@ -127,6 +144,7 @@ fn autoencoder_with_transposed_convolutions() {
         .then(Activation::Relu)
         .named("deconv2", ConvTranspose2d::new(1, 3).padding(1).stride(2).output_padding(1));
     let (train, test) = digits().unwrap();
+    let [of_mean, of_itself] = costs_of_mean_and_of_itself(test.images());
     for device in common::devices() {
         let store = Store::new(&device, 3);
         let compile = |mode, batch: usize| {
@@ -143,7 +161,7 @@ fn autoencoder_with_transposed_convolutions() {
             .unwrap()
         };
         let (step, evaluate) = (compile(Mode::Train, 64), compile(Mode::Evaluate, test.len()));
-        for epoch in 0..10 {
+        for epoch in 0..20 {
             let order = shuffle(train.len(), 3, epoch);
             for batch in train.batches(&order, 64).unwrap().filter(|batch| batch.len() == 64) {
                 step.run(&[("images", &train.batch(batch).unwrap().0)]).unwrap();
@@ -151,7 +169,7 @@ fn autoencoder_with_transposed_convolutions() {
         }
         evaluate.run(&[("images", test.images())]).unwrap();
         let loss = evaluate.read("loss").unwrap().item().unwrap();
-        println!("autoencoder on {}: {loss:.3} a pixel", device.name());
-        assert!(loss < 0.28, "{device:?}: {loss}");
+        println!("autoencoder on {}: {loss:.3} a pixel, from {of_mean:.3} to {of_itself:.3}", device.name());
+        assert!(loss - of_itself < 0.5 * (of_mean - of_itself), "{device:?}: {loss}");
     }
 }

@@ -85,7 +85,7 @@ impl Op for Cumsum {
         let lines = outer * inner;
         let flags = u32::from(self.exclusive) + 2 * u32::from(self.reverse);
         Lowering::Opaque(Opaque {
-            wgsl: include_str!("../../shaders/cumsum.wgsl"),
+            wgsl: concat!(include_str!("../../shaders/cumsum.wgsl"), include_str!("../../shaders/elementwise.wgsl")),
             constants: vec![("WORKGROUP", format!("{WORKGROUP}u"))],
             extents: vec![lines as u32, extent as u32, inner as u32, flags],
             workgroups: lines.div_ceil(WORKGROUP),

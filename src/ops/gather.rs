@@ -107,10 +107,21 @@ impl Op for Gather {
             Outside::Nan if inputs[0].dtype.is_float() => f32::NAN.to_bits(),
             _ => 0,
         };
+        macro_rules! shader {
+            ($value:literal) => {
+                concat!(
+                    "alias VALUE = ",
+                    $value,
+                    ";\n",
+                    include_str!("../../shaders/gather.wgsl"),
+                    include_str!("../../shaders/elementwise.wgsl"),
+                )
+            };
+        }
         let wgsl = match inputs[0].dtype {
-            DType::U32 => concat!("alias VALUE = u32;\n", include_str!("../../shaders/gather.wgsl")),
-            DType::I32 => concat!("alias VALUE = i32;\n", include_str!("../../shaders/gather.wgsl")),
-            _ => concat!("alias VALUE = f32;\n", include_str!("../../shaders/gather.wgsl")),
+            DType::U32 => shader!("u32"),
+            DType::I32 => shader!("i32"),
+            _ => shader!("f32"),
         };
         Lowering::Opaque(Opaque {
             wgsl,

@@ -105,7 +105,10 @@ impl Op for ScatterAdd {
         }
         let len = outputs[0].len();
         Lowering::Opaque(Opaque {
-            wgsl: include_str!("../../shaders/scatter_add.wgsl"),
+            wgsl: concat!(
+                include_str!("../../shaders/scatter_add.wgsl"),
+                include_str!("../../shaders/elementwise.wgsl")
+            ),
             constants: vec![
                 ("WORKGROUP", format!("{WORKGROUP}u")),
                 ("SHARED", (self.indices == Indices::Shared).to_string()),

@@ -106,7 +106,7 @@ impl Op for Sort {
         let [_, extent, inner] = around_axis(&inputs[0].shape, self.axis);
         let (len, keep) = (inputs[0].len(), outputs[0].shape[self.axis]);
         Lowering::Opaque(Opaque {
-            wgsl: include_str!("../../shaders/sort.wgsl"),
+            wgsl: concat!(include_str!("../../shaders/sort.wgsl"), include_str!("../../shaders/elementwise.wgsl")),
             constants: vec![("WORKGROUP", format!("{WORKGROUP}u")), ("DESCENDING", self.descending.to_string())],
             extents: vec![len as u32, extent as u32, keep as u32, inner as u32],
             workgroups: len.div_ceil(WORKGROUP),

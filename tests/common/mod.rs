@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "every test file is a crate of its own and uses a part")]
 
+pub mod golden;
 pub mod model;
 pub mod random_graph;
 
