@@ -159,3 +159,37 @@ fn an_operation_in_mixed_precision_is_of_f32() {
         }
     }
 }
+
+const PARTS: &str = "@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < params.extents.x) {
+        out0[id.x] = trunc(in0[id.x]);
+        out1[id.x] = in0[id.x] - trunc(in0[id.x]);
+    }
+}";
+
+#[test]
+fn an_operation_may_have_several_outputs() {
+    let reference = |_: &Custom, inputs: &[Array]| {
+        let x = inputs[0].as_slice::<f64>()?;
+        let part = |f: fn(&f64) -> f64| Array::new(inputs[0].shape(), x.iter().map(f).collect());
+        Ok(vec![part(|x| x.trunc())?, part(|x| x.fract())?])
+    };
+    let kernel = |inputs: &[neuropil::graph::TensorType], _: &[neuropil::graph::TensorType]| Kernel {
+        extents: vec![inputs[0].len()],
+        workgroups: inputs[0].len().div_ceil(64),
+        ..Kernel::default()
+    };
+    let shape = |inputs: &[neuropil::graph::TensorType]| Ok(vec![inputs[0].clone(); 2]);
+    let op = Custom::new("parts", PARTS, shape, reference, kernel);
+    for device in common::devices() {
+        let trace = Trace::default();
+        let x = trace.data(&Array::new(&[3], vec![1.5f32, -2.25, 0.75]).unwrap());
+        let [whole, rest] = x.custom_outputs(op.clone(), &[]);
+        assert_eq!(whole.eval(&device).unwrap().to_f64_vec(), [1.0, -2.0, 0.0]);
+        assert_eq!(rest.eval(&device).unwrap().to_f64_vec(), [0.5, -0.25, 0.75]);
+        let [_, _, third] = x.custom_outputs(op.clone(), &[]);
+        let error = third.eval(&device).expect_err("there are two").to_string();
+        assert!(error.contains("parts: has 2 outputs, 3 were asked for"), "{error}");
+    }
+}

@@ -45,17 +45,9 @@ impl Tensor {
     #[track_caller]
     #[must_use]
     pub fn adaptive_max_pool2d_with_indices(&self, size: [usize; 2]) -> [Tensor; 2] {
-        let mut indices = None;
-        let largest = self.apply(&[], 4, Location::caller(), |graph, v| {
-            let [largest, positions] = graph.adaptive_max_pool2d_with_indices(v[0], size)?;
-            indices = Some((positions, graph.type_of(positions).clone()));
-            Ok(largest)
-        });
-        let indices = match indices {
-            Some((value, ty)) => Tensor { trace: self.trace.clone(), value, ty },
-            None => self.trace.stand_in(4),
-        };
-        [largest, indices]
+        self.apply_several(&[], [4, 4], Location::caller(), |graph, v| {
+            graph.adaptive_max_pool2d_with_indices(v[0], size)
+        })
     }
 
     /// `(Σ x^p)^(1/p)` of each window, per channel, of `[N, H, W, C]`, for p = `norm_type`; see [`crate::ops::lp_pool`].

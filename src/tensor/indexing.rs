@@ -137,17 +137,10 @@ impl Tensor {
         build: impl FnOnce(&mut Graph, Value, usize) -> Result<[Value; 2]>,
     ) -> [Tensor; 2] {
         let rank = self.shape().len();
-        let mut second = None;
-        let values = self.along(name, axis, &[], rank, |graph, v, axis| {
-            let [values, positions] = build(graph, v[0], axis)?;
-            second = Some((positions, graph.type_of(positions).clone()));
-            Ok(values)
-        });
-        let positions = match second {
-            Some((value, ty)) => Tensor { trace: self.trace.clone(), value, ty },
-            None => self.trace.stand_in(rank),
-        };
-        [values, positions]
+        self.apply_several(&[], [rank; 2], Location::caller(), |graph, v| {
+            let axis = normalize_axes(name, &[axis], rank)?[0];
+            build(graph, v[0], axis)
+        })
     }
 }
 

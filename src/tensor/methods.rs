@@ -1,6 +1,7 @@
 //! The methods of [`Tensor`]: each adds nodes by an emitter of [`crate::ops`], where formulas and shapes are explained.
 
 use std::panic::Location;
+use std::sync::Arc;
 
 use super::Tensor;
 use crate::dtype::DType;
@@ -298,18 +299,10 @@ impl Tensor {
     #[track_caller]
     #[must_use]
     pub fn batch_norm(&self, weight: &Tensor, bias: &Tensor, epsilon: f64) -> [Tensor; 3] {
-        let location = Location::caller();
-        let mut rest = None;
-        let result = self.apply(&[weight, bias], self.shape().len(), location, |graph, v| {
-            let [y, mean, variance] = graph.batch_norm(v[0], v[1], v[2], epsilon)?;
-            rest = Some([(mean, graph.type_of(mean).clone()), (variance, graph.type_of(variance).clone())]);
-            Ok(y)
-        });
-        let [mean, variance] = match rest {
-            Some(rest) => rest.map(|(value, ty)| Tensor { trace: self.trace.clone(), value, ty }),
-            None => [self.trace.stand_in(1), self.trace.stand_in(1)],
-        };
-        [result, mean, variance]
+        let ranks = [self.shape().len(), 1, 1];
+        self.apply_several(&[weight, bias], ranks, Location::caller(), |graph, v| {
+            graph.batch_norm(v[0], v[1], v[2], epsilon)
+        })
     }
 
     /// Batch norm with given statistics, each `[C]`.
@@ -333,6 +326,19 @@ impl Tensor {
     #[must_use]
     pub fn custom(&self, op: impl crate::graph::Op, others: &[&Tensor]) -> Tensor {
         self.apply(others, self.shape().len(), Location::caller(), |graph, v| graph.emit(op, v))
+    }
+
+    /// As [`Tensor::custom`], for an operation with `N` outputs.
+    #[track_caller]
+    #[must_use]
+    pub fn custom_outputs<const N: usize>(&self, op: impl crate::graph::Op, others: &[&Tensor]) -> [Tensor; N] {
+        let name = op.name();
+        self.apply_several(others, [self.shape().len(); N], Location::caller(), |graph, v| {
+            graph.apply(Arc::new(op), v)?.try_into().map_err(|outputs: Vec<_>| {
+                let text = format!("{name}: has {} outputs, {N} were asked for", outputs.len());
+                Error::new(ErrorKind::Graph, text)
+            })
+        })
     }
 
     /// This tensor, if its shape is `shape`; else the mistake is reported when the program is compiled.

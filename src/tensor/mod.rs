@@ -259,20 +259,32 @@ impl Trace {
         location: &'static Location<'static>,
         build: impl FnOnce(&mut Graph) -> Result<Value>,
     ) -> Tensor {
+        let [tensor] = self.emit_several(path, [rank], location, |graph| Ok([build(graph)?]));
+        tensor
+    }
+
+    /// As [`Trace::emit`], for the outputs of a node that has several.
+    fn emit_several<const N: usize>(
+        &self,
+        path: &str,
+        ranks: [usize; N],
+        location: &'static Location<'static>,
+        build: impl FnOnce(&mut Graph) -> Result<[Value; N]>,
+    ) -> [Tensor; N] {
         let mut inner = self.lock();
         if !path.is_empty() && *inner.graph.scope != *path {
             inner.graph.scope = path.into();
         }
         inner.graph.location = Some(location);
         match build(&mut inner.graph) {
-            Ok(value) => {
+            Ok(values) => values.map(|value| {
                 let ty = inner.graph.type_of(value).clone();
                 Tensor { trace: self.clone(), value, ty }
-            }
+            }),
             Err(error) => {
                 inner.keep(error, location);
                 drop(inner);
-                self.stand_in(rank)
+                ranks.map(|rank| self.stand_in(rank))
             }
         }
     }
@@ -380,14 +392,26 @@ impl Tensor {
         location: &'static Location<'static>,
         build: impl FnOnce(&mut Graph, &[Value]) -> Result<Value>,
     ) -> Tensor {
+        let [tensor] = self.apply_several(others, [rank], location, |graph, values| Ok([build(graph, values)?]));
+        tensor
+    }
+
+    /// As [`Tensor::apply`], for the outputs of a node that has several.
+    fn apply_several<const N: usize>(
+        &self,
+        others: &[&Tensor],
+        ranks: [usize; N],
+        location: &'static Location<'static>,
+        build: impl FnOnce(&mut Graph, &[Value]) -> Result<[Value; N]>,
+    ) -> [Tensor; N] {
         let mut values = vec![self.value];
         for other in others {
             match self.trace.own(other, location) {
                 Some(value) => values.push(value),
-                None => return self.trace.stand_in(rank),
+                None => return ranks.map(|rank| self.trace.stand_in(rank)),
             }
         }
-        self.trace.emit("", rank, location, |graph| build(graph, &values))
+        self.trace.emit_several("", ranks, location, |graph| build(graph, &values))
     }
 }
 
