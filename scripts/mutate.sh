@@ -28,6 +28,12 @@ mutants=(
     "matmul|matmul.wgsl|0,/^            workgroupBarrier();/s/^            workgroupBarrier();//|a missing barrier"
     "matmul|matmul.wgsl|s/DEPTH; depth++/DEPTH - 1u; depth++/|a term less"
     "conv2d|lib/operand_patches.wgsl|s/rs % KERNEL_W/rs % KERNEL_H/|an index"
+    "gather|gather.wgsl|s/named < extent/named <= extent/|a wrong bound"
+    "scatter_add|scatter_add.wgsl|s/k < length/k + 1u < length/|a term less"
+    "sort|sort.wgsl|s/place < position/place > position/|equal elements reversed"
+    "cumsum|cumsum.wgsl|s/extent - 1u - step/extent - step/|an index"
+    "resample|resample.wgsl|s/first + 2u/first + 1u/|a tap less"
+    "adaptive_max_pool|lib/covered.wgsl|s/+ positions - 1u/+ positions - 2u/|a wrong bound"
 )
 
 root=$PWD
