@@ -357,6 +357,7 @@ def elementwise():
     parametric = [
         ("leaky_relu", F.leaky_relu, [[0.01], [0.2]]), ("elu", F.elu, [[1.0], [0.5]]), ("celu", F.celu, [[1.0], [0.5]]),
         ("hard_tanh", F.hardtanh, [[-1.0, 1.0], [-2.0, 0.5]]), ("clamp", torch.clamp, [[-1.0, 1.0], [0.0, 6.0]]),
+        ("hard_shrink", F.hardshrink, [[0.5], [1.0]]),
     ]
     for name, function, sets in parametric:
         for values in sets:

@@ -59,6 +59,7 @@ const NAMES: &[(&str, &str)] = &[
     ("glu", "nn.functional.glu"),
     ("group_norm", "nn.functional.group_norm"),
     ("gt", "gt"),
+    ("hard_shrink", "nn.functional.hardshrink"),
     ("hard_sigmoid", "nn.functional.hardsigmoid"),
     ("hard_swish", "nn.functional.hardswish"),
     ("hard_tanh", "nn.functional.hardtanh"),

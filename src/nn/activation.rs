@@ -46,6 +46,8 @@ pub enum Activation {
     TanhShrink,
     /// [`Tensor::soft_shrink`] with this lambda.
     SoftShrink(f64),
+    /// [`Tensor::hard_shrink`] with this lambda.
+    HardShrink(f64),
     /// [`Tensor::threshold`] with this limit and value.
     Threshold(f64, f64),
     /// [`Tensor::glu`] over this axis.
@@ -75,6 +77,7 @@ impl Module for Activation {
             Activation::LogSigmoid => x.log_sigmoid(),
             Activation::TanhShrink => x.tanh_shrink(),
             Activation::SoftShrink(lambda) => x.soft_shrink(lambda),
+            Activation::HardShrink(lambda) => x.hard_shrink(lambda),
             Activation::Threshold(limit, value) => x.threshold(limit, value),
             Activation::Glu(axis) => x.glu(axis),
         }

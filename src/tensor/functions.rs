@@ -75,6 +75,13 @@ impl Tensor {
         self.unary("soft_shrink", &[lambda])
     }
 
+    /// `x` where `|x| > lambda`, else 0; PyTorch's default for `lambda` is 0.5.
+    #[track_caller]
+    #[must_use]
+    pub fn hard_shrink(&self, lambda: f64) -> Tensor {
+        self.unary("hard_shrink", &[lambda])
+    }
+
     /// `x` where above `limit`, else `value`.
     #[track_caller]
     #[must_use]

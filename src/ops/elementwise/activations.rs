@@ -458,6 +458,24 @@ pub static ROWS: &[Row] = &[
         ),
     ),
     row(
+        "hard_shrink",
+        1,
+        Signature::Float,
+        Wgsl::Source("fn hard_shrink(x: f32, lambda: f32) -> f32 { return select(x, 0.0, abs(x) <= lambda); }"),
+        float_function!(T, [x, lambda], if x.abs() <= lambda { T::c(0.0) } else { x }),
+        Some(|cx, parameters, g| {
+            let x = cx.input(0);
+            let dtype = cx.graph.type_of(x).dtype;
+            let (zero, lambda) = (cx.graph.constant(0.0, dtype)?, cx.graph.constant(parameters[0], dtype)?);
+            let magnitude = cx.graph.unary("abs", x)?;
+            let shrunk = cx.graph.elementwise("le", &[magnitude, lambda], &[])?;
+            let gradient = cx.graph.select(shrunk, zero, g)?;
+            cx.give(0, gradient);
+            Ok(())
+        }),
+        with_parameters((0.6, 3.0), &[-4.0, -0.5, -0.3, 0.0, 0.3, 0.5, f64::NAN], &[&[0.5], &[0.25]], Tolerance::EXACT),
+    ),
+    row(
         "threshold",
         1,
         Signature::Float,

@@ -78,6 +78,7 @@ const OF_MODEST_SIZE: &[&str] = &[
     "softsign",
     "tanh_shrink",
     "soft_shrink",
+    "hard_shrink",
     "threshold",
     "cast_f32",
     "cast_f16",
