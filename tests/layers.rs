@@ -109,11 +109,12 @@ fn a_slope_a_channel_must_fit_the_channels() {
 fn activations_are_those_of_their_names() {
     let x = Array::new(&[4], vec![-4.0f32, -0.25, 0.5, 8.0]).unwrap();
     // By PyTorch 2.
-    let wanted: [(Activation, [f64; 4]); 6] = [
+    let wanted: [(Activation, [f64; 4]); 7] = [
         (Activation::Relu6, [0.0, 0.0, 0.5, 6.0]),
         (Activation::HardTanh(-0.5, 2.0), [-0.5, -0.25, 0.5, 2.0]),
         (Activation::HardSigmoid, [0.0, 0.458_333_333, 0.583_333_333, 1.0]),
         (Activation::Softsign, [-0.8, -0.2, 0.333_333_333, 0.888_888_889]),
+        (Activation::HardShrink(0.5), [-4.0, 0.0, 0.0, 8.0]),
         (Activation::SoftShrink(0.5), [-3.5, 0.0, 0.0, 7.5]),
         (Activation::Threshold(0.0, -7.0), [-7.0, -7.0, 0.5, 8.0]),
     ];

@@ -11,6 +11,12 @@ fn quiet_nan() -> f32 {
     return bitcast<f32>(bits);
 }
 
+// As above.
+fn infinity() -> f32 {
+    var bits = 0x7f800000u;
+    return bitcast<f32>(bits);
+}
+
 // The nearest number that 16 bits hold, ties to even, infinite from 65520 on: drivers' conversions may round otherwise.
 fn nearest_half(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
@@ -30,6 +36,12 @@ fn exponential(x: f32) -> f32 {
     return select(exp(x), x, is_nan(x));
 }
 
+// The natural logarithm; some drivers give numbers for 0, for what is below it, and for NaN.
+fn logarithm(x: f32) -> f32 {
+    let positive = select(log(x), x, is_nan(x) || x == infinity());
+    return select(select(positive, -infinity(), x == 0.0), quiet_nan(), x < 0.0);
+}
+
 // exp(x) - 1: a series where the subtraction would cancel.
 fn expm1(x: f32) -> f32 {
     if (abs(x) < 0.25) {
@@ -43,7 +55,7 @@ fn log1p(x: f32) -> f32 {
     if (abs(x) < 0.05) {
         return x * (1.0 - x * (0.5 - x * (0.33333334 - x * (0.25 - x * (0.2 - x * 0.16666667)))));
     }
-    return log(1.0 + x);
+    return logarithm(1.0 + x);
 }
 
 // tanh, accurate relative to its value everywhere.

@@ -193,7 +193,7 @@ pub static ROWS: &[Row] = &[
         "log",
         1,
         Signature::Float,
-        Wgsl::Builtin("log"),
+        Wgsl::Source("fn log_of(x: f32) -> f32 { return logarithm(x); }"),
         float_function!(T, [x], x.ln()),
         Some(|cx, _, g| {
             let x = cx.input(0);
@@ -201,7 +201,7 @@ pub static ROWS: &[Row] = &[
             cx.give(0, gradient);
             Ok(())
         }),
-        points((0.2, 4.0), &[1e-30, 1.0, 1e30], LOG),
+        points((0.2, 4.0), &[-1.0, 0.0, 1e-30, 1.0, 1e30, f64::INFINITY, f64::NAN], LOG),
     ),
     row(
         "sqrt",
