@@ -192,7 +192,12 @@ impl Store {
             ));
         }
         for (name, value) in weights.iter().filter(|(name, _)| !is_new(name)) {
-            let (entry, _) = self.find(name)?;
+            let Ok((entry, _)) = self.find(name) else {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!("the weights have {name:?}, which this model lacks; they belong to another model"),
+                ));
+            };
             if value.shape() != entry.ty.shape || value.dtype() != entry.ty.dtype {
                 return Err(Error::new(
                     ErrorKind::Shape,

@@ -67,7 +67,7 @@ fn weights_of_another_model_are_refused() {
     refuse(&partial, &["head.*"], "the weights lack \"block2.conv.weight\"");
     let mut foreign = weights;
     foreign.insert("stem.weight".into(), Array::scalar(1f32));
-    refuse(&foreign, &["head.*"], "the store has no \"stem.weight\"");
+    refuse(&foreign, &["head.*"], "the weights have \"stem.weight\", which this model lacks");
 
     let error = trainer(&Device::cpu(), 2, 1).freeze("blok*").expect_err("no such parameter").to_string();
     assert!(error.contains("no parameter is called \"blok*\"; there are block1"), "{error}");
