@@ -213,8 +213,20 @@ impl Array {
     /// # Errors
     /// When the array holds another element type or has another number of axes.
     pub fn view4<T: Element>(&self) -> Result<ndarray::ArrayView4<'_, T>> {
+        self.view_of(4)
+    }
+
+    /// The typed view of an array of three axes, such as sequences `[N, L, C]`.
+    ///
+    /// # Errors
+    /// As [`Array::view4`].
+    pub fn view3<T: Element>(&self) -> Result<ndarray::ArrayView3<'_, T>> {
+        self.view_of(3)
+    }
+
+    fn view_of<T: Element, D: ndarray::Dimension>(&self, axes: usize) -> Result<ndarray::ArrayView<'_, T, D>> {
         let view = self.view::<T>()?.into_dimensionality();
-        view.map_err(|_| Error::new(ErrorKind::Shape, format!("four axes are needed, got {:?}", self.shape())))
+        view.map_err(|_| Error::new(ErrorKind::Shape, format!("{axes} axes are needed, got {:?}", self.shape())))
     }
 
     /// Every element as `f64`, in row-major order.

@@ -10,7 +10,7 @@ use neuropil::ops::REGISTRY;
 #[test]
 fn the_list_of_operations_is_that_of_the_registry() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
-    let page = catalog::markdown();
+    let page = catalog::markdown().unwrap();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
@@ -24,7 +24,7 @@ fn the_list_of_operations_is_that_of_the_registry() {
 
 #[test]
 fn every_operation_has_its_name_in_pytorch_or_says_what_it_is_for() {
-    let entries = catalog::entries();
+    let entries = catalog::entries().unwrap();
     let missing: Vec<&str> =
         entries.iter().filter(|(_, entry)| entry.pytorch.is_none()).map(|(name, _)| *name).collect();
     assert!(missing.is_empty(), "src/check/pytorch.rs lacks {missing:?}");

@@ -137,6 +137,7 @@ fn check_case(device: &Device, golden: &Golden) -> Result<(), neuropil::Error> {
     let program = Program::compile(&golden.op, &store, Mode::Train, |trace: &Trace| {
         let inputs: Vec<Tensor> = golden.inputs.iter().map(|array| trace.data(array)).collect();
         let outputs = apply(&golden.op, &Params(&golden.params), &inputs);
+        assert_eq!(outputs.len(), golden.outputs.len(), "{}", golden.op);
         let mut loss: Option<Tensor> = None;
         for (i, (output, want)) in outputs.iter().zip(&golden.outputs).enumerate() {
             trace.output(&format!("out{i}"), output);

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::pytorch;
 use crate::dtype::DType;
+use crate::error::Result;
 use crate::graph::{Expect, Gradient, Graph, Leaf, Lowering, Op, Sample, TensorType, Tolerance, Value};
 use crate::ops::REGISTRY;
 
@@ -33,7 +34,10 @@ pub struct Entry {
 }
 
 /// All operations of the registry, by name.
-pub fn entries() -> BTreeMap<&'static str, Entry> {
+///
+/// # Errors
+/// When an operation refuses one of its samples, or does not decompose as it says.
+pub fn entries() -> Result<BTreeMap<&'static str, Entry>> {
     let mut entries: BTreeMap<&'static str, Entry> = BTreeMap::new();
     for family in REGISTRY {
         for sample in (family.samples)() {
@@ -51,23 +55,23 @@ pub fn entries() -> BTreeMap<&'static str, Entry> {
             });
             match sample.expect {
                 Expect::Error(..) => entry.refusals += 1,
-                Expect::Reference => entry.add(&sample),
+                Expect::Reference => entry.add(&sample)?,
             }
         }
     }
-    entries
+    Ok(entries)
 }
 
 impl Entry {
-    fn add(&mut self, sample: &Sample) {
+    fn add(&mut self, sample: &Sample) -> Result<()> {
         self.samples += 1;
         let inputs: Vec<TensorType> = sample.inputs.iter().map(|a| TensorType::new(a.dtype(), a.shape())).collect();
-        let Ok(outputs) = sample.op.infer(&inputs) else { return };
+        let outputs = sample.op.infer(&inputs)?;
         let types = if inputs.is_empty() { &outputs } else { &inputs };
         self.types.extend(types.iter().map(|ty| ty.dtype.to_string()));
         match kernel(&sample.op.lowering(&inputs, &outputs)) {
             Some(kernel) => _ = self.kernels.insert(kernel),
-            None => self.parts.extend(parts(sample.op.as_ref(), &inputs)),
+            None => self.parts.extend(parts(sample.op.as_ref(), &inputs)?),
         }
         let half = inputs.iter().any(|ty| ty.dtype == DType::F16);
         if !half
@@ -75,6 +79,7 @@ impl Entry {
         {
             self.tolerance = sample.tolerance;
         }
+        Ok(())
     }
 }
 
@@ -101,27 +106,29 @@ fn kernel(lowering: &Lowering) -> Option<&'static str> {
 }
 
 /// The kinds of work of a decomposition, down to what decomposes no further; views, which cost nothing, are left out.
-fn parts(op: &dyn Op, inputs: &[TensorType]) -> BTreeSet<&'static str> {
+fn parts(op: &dyn Op, inputs: &[TensorType]) -> Result<BTreeSet<&'static str>> {
     let mut graph = Graph::new();
     let leaves = inputs.iter().enumerate().map(|(i, ty)| graph.leaf(Leaf::Input, &format!("in{i}"), ty.clone()));
-    let Ok(values) = leaves.collect::<crate::Result<Vec<Value>>>() else { return BTreeSet::new() };
-    if op.decompose(&mut graph, &values).is_err() {
-        return BTreeSet::new();
-    }
-    let nodes = graph.nodes().filter_map(|(_, node)| node.op().map(|op| (op, node)));
-    let kinds = nodes.flat_map(|(op, node)| {
+    let values = leaves.collect::<Result<Vec<Value>>>()?;
+    op.decompose(&mut graph, &values)?;
+    let mut kinds = BTreeSet::new();
+    for (op, node) in graph.nodes().filter_map(|(_, node)| node.op().map(|op| (op, node))) {
         let inputs: Vec<TensorType> = node.inputs.iter().map(|&v| graph.type_of(v).clone()).collect();
         match kernel(&op.lowering(&inputs, &node.types)) {
-            Some(kernel) => BTreeSet::from([kernel]),
-            None => parts(op.as_ref(), &inputs),
+            Some(kernel) => _ = kinds.insert(kernel),
+            None => kinds.extend(parts(op.as_ref(), &inputs)?),
         }
-    });
-    kinds.filter(|kind| *kind != "view").collect()
+    }
+    kinds.remove("view");
+    Ok(kinds)
 }
 
 /// The page.
-pub fn markdown() -> String {
-    let entries = entries();
+///
+/// # Errors
+/// As [`entries`].
+pub fn markdown() -> Result<String> {
+    let entries = entries()?;
     let count = |f: fn(&Entry) -> usize| entries.values().map(f).sum::<usize>();
     let mut page = format!(
         "# Operations\n\n\
@@ -158,7 +165,7 @@ pub fn markdown() -> String {
             allowed(entry.tolerance),
         );
     }
-    page
+    Ok(page)
 }
 
 /// A function as code, below `torch` unless it names another package; a description as it is.

@@ -174,7 +174,11 @@ fn compare(probe: &Probe, loss: Value, gradients: &[Value]) -> Result<Vec<Gradie
     for ((input, _), gradient) in probe.differentiable().into_iter().zip(gradients) {
         let key = (Leaf::Input, format!("in{input}"));
         let point = probe.leaves[&key].cast(DType::F64);
-        let gradient = evaluation.value(*gradient).map(Array::to_f64_vec).unwrap_or_default();
+        let gradient = evaluation.computed(*gradient)?.to_f64_vec();
+        if gradient.len() != point.len() {
+            let text = format!("the gradient of input {input} has {} elements, not {}", gradient.len(), point.len());
+            return Err(Error::new(ErrorKind::Gradient, text));
+        }
         if point.is_empty() {
             continue;
         }

@@ -76,7 +76,7 @@ impl Probe {
             if !self.graph.type_of(y).dtype.is_float() {
                 continue;
             }
-            let elements = evaluation.value(y).map(Array::to_f64_vec).unwrap_or_default();
+            let elements = evaluation.computed(y)?.to_f64_vec();
             let largest =
                 elements.iter().fold(0.0, |largest: f64, y| if y.is_nan() { *y } else { largest.max(y.abs()) });
             let largest =

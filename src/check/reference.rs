@@ -90,6 +90,16 @@ impl Evaluation {
         self.values.get(value.node.0)?.get(value.output)
     }
 
+    /// The array of a value that was asked for.
+    ///
+    /// # Errors
+    /// When no result needed it.
+    pub fn computed(&self, value: Value) -> Result<&Array> {
+        let error =
+            || Error::new(ErrorKind::Graph, format!("output {} of %{} was not computed", value.output, value.node.0));
+        self.value(value).ok_or_else(error)
+    }
+
     /// The output called `name`.
     ///
     /// # Errors

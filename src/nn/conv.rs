@@ -171,31 +171,11 @@ macro_rules! settings {
                 self.groups = groups;
                 self
             }
-
-            /// Leaves the bias out.
-            #[must_use]
-            pub fn no_bias(mut self) -> Self {
-                self.bias = false;
-                self
-            }
-
-            /// Sets the initial weights.
-            #[must_use]
-            pub fn weight_init(mut self, init: Init) -> Self {
-                self.weight_init = Some(init);
-                self
-            }
-
-            /// Sets the initial bias.
-            #[must_use]
-            pub fn bias_init(mut self, init: Init) -> Self {
-                self.bias_init = Some(init);
-                self
-            }
         }
     )+};
 }
 settings!(Conv2d, Conv1d, ConvTranspose2d, ConvTranspose1d);
+weight_and_bias!(Conv2d, Conv1d, ConvTranspose2d, ConvTranspose1d);
 
 /// The weight of shape `[outer, …kernel, inner]`, and `convolve` with it plus the bias if there is one. PyTorch's initial
 /// values take `inner` for the channels that a sum goes over, of transposed convolutions as well, where it is not.

@@ -21,28 +21,8 @@ impl Linear {
     pub fn new(features: usize) -> Self {
         Linear { features, bias: true, weight_init: None, bias_init: None }
     }
-
-    /// Leaves the bias out.
-    #[must_use]
-    pub fn no_bias(mut self) -> Self {
-        self.bias = false;
-        self
-    }
-
-    /// Sets the initial weights.
-    #[must_use]
-    pub fn weight_init(mut self, init: Init) -> Self {
-        self.weight_init = Some(init);
-        self
-    }
-
-    /// Sets the initial bias.
-    #[must_use]
-    pub fn bias_init(mut self, init: Init) -> Self {
-        self.bias_init = Some(init);
-        self
-    }
 }
+weight_and_bias!(Linear);
 
 impl Module for Linear {
     fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {

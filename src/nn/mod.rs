@@ -4,6 +4,34 @@
 //! path of the scope in which the layer runs. Input sizes come from the input. Images are `[N, H, W, C]`. Initial values
 //! are PyTorch's defaults. Written with [`crate::tensor`] alone, as a user's own layers are.
 
+/// Setters of layers with a weight and perhaps a bias.
+macro_rules! weight_and_bias {
+    ($($layer:ty),+) => {$(
+        impl $layer {
+            /// Leaves the bias out.
+            #[must_use]
+            pub fn no_bias(mut self) -> Self {
+                self.bias = false;
+                self
+            }
+
+            /// Sets the initial weights.
+            #[must_use]
+            pub fn weight_init(mut self, init: Init) -> Self {
+                self.weight_init = Some(init);
+                self
+            }
+
+            /// Sets the initial bias.
+            #[must_use]
+            pub fn bias_init(mut self, init: Init) -> Self {
+                self.bias_init = Some(init);
+                self
+            }
+        }
+    )+};
+}
+
 mod activation;
 mod attention;
 mod conv;

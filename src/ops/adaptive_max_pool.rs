@@ -129,7 +129,7 @@ impl Op for AdaptiveMaxPool2d {
     fn lowering(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Lowering {
         let wgsl = concat!(
             include_str!("../../shaders/lib/covered.wgsl"),
-            include_str!("../../shaders/adaptive_max_pool/choose.wgsl"),
+            include_str!("../../shaders/lib/adaptive_max_pool.wgsl"),
             include_str!("../../shaders/elementwise.wgsl"),
         );
         kernel(wgsl, &inputs[0].shape, &outputs[0].shape, &outputs[0])
@@ -178,7 +178,7 @@ impl Op for AdaptiveMaxPool2dGrad {
     fn lowering(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Lowering {
         let wgsl = concat!(
             include_str!("../../shaders/lib/covered.wgsl"),
-            include_str!("../../shaders/adaptive_max_pool/give_back.wgsl"),
+            include_str!("../../shaders/lib/adaptive_max_pool_scatter.wgsl"),
             include_str!("../../shaders/elementwise.wgsl"),
         );
         kernel(wgsl, &outputs[0].shape, &inputs[0].shape, &outputs[0])
@@ -229,7 +229,7 @@ impl Op for AdaptiveMaxPool2dGather {
     fn lowering(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Lowering {
         let wgsl = concat!(
             include_str!("../../shaders/lib/covered.wgsl"),
-            include_str!("../../shaders/adaptive_max_pool/take.wgsl"),
+            include_str!("../../shaders/lib/adaptive_max_pool_gather.wgsl"),
             include_str!("../../shaders/elementwise.wgsl"),
         );
         kernel(wgsl, &inputs[0].shape, &outputs[0].shape, &outputs[0])

@@ -166,7 +166,7 @@ impl Op for BatchNormInference {
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         with_float!(self.name(), inputs[0], T => {
             let arrays = inputs.iter().map(|array| array.as_slice::<T>()).collect::<Result<Vec<_>>>()?;
-            let [x, weight, bias, mean, variance] = arrays[..] else { unreachable!("infer takes five inputs") };
+            let [x, weight, bias, mean, variance] = five(&arrays)?;
             let y = x.iter().enumerate().map(|(i, &x)| {
                 let c = i % weight.len();
                 (x - mean[c]) / (variance[c] + T::c(self.epsilon)).sqrt() * weight[c] + bias[c]
@@ -180,9 +180,15 @@ impl Op for BatchNormInference {
     }
 
     fn decompose(&self, graph: &mut Graph, inputs: &[Value]) -> Result<Vec<Value>> {
-        let &[x, weight, bias, mean, variance] = inputs else { unreachable!("infer takes five inputs") };
+        let [x, weight, bias, mean, variance] = five(inputs)?;
         Ok(vec![normalise(graph, x, [weight, bias], [mean, variance], self.epsilon)?])
     }
+}
+
+/// The inputs of [`BatchNormInference`], of whatever kind.
+fn five<T: Copy>(inputs: &[T]) -> Result<[T; 5]> {
+    let error = |_| Error::new(ErrorKind::Graph, format!("batch_norm.inference: takes 5 inputs, got {}", inputs.len()));
+    <[T; 5]>::try_from(inputs).map_err(error)
 }
 
 /// The channels of `x`, which every one of `parameters` must have; also checks ε.

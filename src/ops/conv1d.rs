@@ -9,7 +9,7 @@
 //! The input is `[N, L, Cin]`, the weight `[Cout, K, Cin / groups]`, or `[Cin, K, Cout / groups]` of the transpose. Both are
 //! views before and after [`super::conv2d`] and [`super::conv_transpose2d`], where groups and output padding are explained.
 
-use ndarray::{Array3, Ix3};
+use ndarray::Array3;
 
 use crate::array::{Array, Element, Float};
 use crate::error::{ErrorKind, Result};
@@ -64,8 +64,8 @@ impl Op for Conv1d {
 
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         with_float!(self.name(), inputs[0], T => {
-            let x = inputs[0].view::<T>()?.into_dimensionality::<Ix3>().expect("checked by infer");
-            let weight = inputs[1].view::<T>()?.into_dimensionality::<Ix3>().expect("checked by infer");
+            let x = inputs[0].view3::<T>()?;
+            let weight = inputs[1].view3::<T>()?;
             let (batch, length, _) = x.dim();
             let (outputs, kernel, channels) = weight.dim();
             let positions = self.window.output_size(self.name(), length)?;
@@ -120,8 +120,8 @@ impl Op for ConvTranspose1d {
 
     fn reference(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         with_float!(self.name(), inputs[0], T => {
-            let x = inputs[0].view::<T>()?.into_dimensionality::<Ix3>().expect("checked by infer");
-            let weight = inputs[1].view::<T>()?.into_dimensionality::<Ix3>().expect("checked by infer");
+            let x = inputs[0].view3::<T>()?;
+            let weight = inputs[1].view3::<T>()?;
             let (batch, positions, channels) = x.dim();
             let (_, kernel, outputs) = weight.dim();
             let length = self.window.transposed_size(self.name(), positions, self.output_padding)?;
