@@ -40,6 +40,8 @@ pub struct Options {
     pub guards: bool,
     /// The form of matrix products.
     pub tiles: Tiles,
+    /// Run every operation in kernels of its own (for tests and comparisons).
+    pub unfused: bool,
 }
 
 /// How matrix products and convolutions read their operands on a GPU.
@@ -89,6 +91,9 @@ impl fmt::Display for AdapterInfo {
         write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
     }
 }
+
+/// Gives the text that is compiled in place of a kernel's, from the kernel's label and text.
+pub type Rewrite = Arc<dyn Fn(&str, &str) -> String + Send + Sync>;
 
 /// How much a device has made and submitted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -274,6 +279,14 @@ impl Device {
         }
     }
 
+    /// Has every kernel that is compiled from now on rewritten first, or with `None` none: to see that a wrong kernel is
+    /// noticed. What was compiled before stays as it is. The CPU has no kernels to rewrite.
+    pub fn rewrite_kernels(&self, rewrite: Option<Rewrite>) {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.rewrite_kernels(rewrite);
+        }
+    }
+
     /// Calls `f` with what the scheduler must know.
     pub fn with_capabilities<R>(&self, f: impl FnOnce(&Capabilities<'_>) -> R) -> R {
         match &self.0.backend {
@@ -283,6 +296,7 @@ impl Device {
                 buffer_words: usize::MAX,
                 workspace: &|_: &Work| 0,
                 guards: self.0.options.guards,
+                unfused: self.0.options.unfused,
             }),
             Backend::Gpu(gpu) => gpu.with_capabilities(f),
         }

@@ -143,8 +143,9 @@ impl Fuser<'_> {
                 if expression.cost() == 0 && !single {
                     self.flush_all(&expression);
                 }
+                let alone = self.capabilities.unfused && !expression.is_uniform();
                 self.forms.insert(value, Form::Lazy(expression));
-                if !single && !again {
+                if alone || !single && !again {
                     self.store_as(value, &label)?;
                 }
             }
@@ -158,7 +159,7 @@ impl Fuser<'_> {
                 let slot = self.new_slot(node.types[0].clone(), Origin::Step);
                 self.pending.insert(slot, Pending { label, gemm, reads });
                 self.forms.insert(value, Form::Stored(slot));
-                if !self.single(value) {
+                if self.capabilities.unfused || !self.single(value) {
                     self.flush(slot);
                 }
             }

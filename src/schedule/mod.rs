@@ -163,6 +163,8 @@ pub struct Capabilities<'a> {
     pub workspace: &'a dyn Fn(&Work) -> usize,
     /// Leave [`ALIGNMENT`] unused words after every activation, so that tests can see writes out of bounds.
     pub guards: bool,
+    /// Compute every operation in steps of its own, and materialise views: for comparison with what fusion makes.
+    pub unfused: bool,
 }
 
 /// Schedules `graph`.

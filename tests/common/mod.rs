@@ -21,7 +21,7 @@ use neuropil::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
 const VARIABLE: &str = "NEUROPIL_TEST_DEVICE";
 
 /// Guard words around every intermediate tensor, so that a write outside of it is seen.
-pub const GUARDED: Options = Options { checked: false, guards: true, tiles: Tiles::Auto };
+pub const GUARDED: Options = Options { checked: false, guards: true, tiles: Tiles::Auto, unfused: false };
 
 /// Guard words, and shaders with every runtime check that a browser would compile in.
 pub const CHECKED: Options = Options { checked: true, ..GUARDED };
@@ -71,6 +71,7 @@ pub fn portable_schedule(graph: &Graph, store: &StoreLayout, limits: &Limits) ->
         buffer_words: (256 << 20) / 4,
         workspace: &workspace,
         guards: false,
+        unfused: false,
     };
     let schedule = schedule(graph, store, &capabilities).expect("the graph can be scheduled");
     schedule.verify().expect("the schedule is sound");

@@ -147,13 +147,15 @@ impl Gpu {
     /// The pipeline for this text and these bindings, compiled if it is new.
     async fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<wgpu::ComputePipeline>> {
         let flags: Vec<bool> = dispatch.bindings.iter().map(|b| b.writable).collect();
-        let key = (dispatch.text.clone(), flags);
+        let rewrite = self.rewrite.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let text = rewrite.map_or_else(|| dispatch.text.clone(), |rewrite| rewrite(&dispatch.label, &dispatch.text));
+        let key = (text, flags);
         let known = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let source = wgpu::ShaderSource::Wgsl(dispatch.text.as_str().into());
+        let source = wgpu::ShaderSource::Wgsl(key.0.as_str().into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&dispatch.label), source };
         let module = if self.options.checked {
             self.device.create_shader_module(descriptor)

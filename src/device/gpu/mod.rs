@@ -20,7 +20,7 @@ pub use execute::Executable;
 pub use lower::{Bound, Dispatch, Limits, lower, workspace};
 pub use source::FILES;
 
-use super::{AdapterInfo, Counters, GpuChoice, Options, Tiles};
+use super::{AdapterInfo, Counters, GpuChoice, Options, Rewrite, Tiles};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::Capabilities;
 
@@ -37,6 +37,8 @@ pub struct Gpu {
     options: Options,
     pipelines: Mutex<HashMap<PipelineKey, Arc<wgpu::ComputePipeline>>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+    /// Makes faults, for tests.
+    rewrite: Mutex<Option<Rewrite>>,
     /// Submissions that may not be done yet, oldest first.
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     /// The first error that was reported outside of a call.
@@ -186,6 +188,7 @@ impl Gpu {
             options,
             pipelines: Mutex::default(),
             layouts: Mutex::default(),
+            rewrite: Mutex::default(),
             in_flight: Mutex::default(),
             failure,
             counts: Counts::default(),
@@ -195,6 +198,11 @@ impl Gpu {
     /// Whether shaders can store 16-bit floats.
     pub fn has_f16(&self) -> bool {
         self.device.features().contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// As [`crate::device::Device::rewrite_kernels`].
+    pub fn rewrite_kernels(&self, rewrite: Option<Rewrite>) {
+        *self.rewrite.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = rewrite;
     }
 
     /// What is open.
@@ -221,8 +229,8 @@ impl Gpu {
         let operands = (self.limits.max_storage_buffers_per_shader_stage as usize).min(8);
         let binding_words = self.limits.max_storage_buffer_binding_size as usize / 4;
         let buffer_words = self.limits.max_buffer_size as usize / 4;
-        let guards = self.options.guards;
-        f(&Capabilities { operands, binding_words, buffer_words, workspace: &workspace, guards })
+        let Options { guards, unfused, .. } = self.options;
+        f(&Capabilities { operands, binding_words, buffer_words, workspace: &workspace, guards, unfused })
     }
 
     /// Zeroed memory.
