@@ -12,6 +12,7 @@ mod model;
 mod output;
 mod pgm;
 mod predict;
+mod report;
 mod train;
 
 use std::ffi::OsString;

@@ -143,7 +143,8 @@ impl Fuser<'_> {
                 if expression.cost() == 0 && !single {
                     self.flush_all(&expression);
                 }
-                let alone = self.capabilities.unfused && !expression.is_uniform();
+                let constant = expression.operands().is_empty() && !expression.is_positional();
+                let alone = self.capabilities.unfused && !constant;
                 self.forms.insert(value, Form::Lazy(expression));
                 if alone || !single && !again {
                     self.store_as(value, &label)?;
