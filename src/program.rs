@@ -5,15 +5,15 @@
 //! not wait. Outputs are read when they are asked for. Programs of one store share its parameters; programs of one device
 //! share pipelines. Before: [`crate::schedule`], [`crate::device`], [`crate::store`]. After: [`crate::train`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::array::Array;
 use crate::device::{Buffer, Device, Executable};
 use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::graph::{Graph, Leaf, TensorType};
-use crate::schedule::{Arena, Schedule, schedule};
+use crate::graph::{Graph, Leaf, TensorType, Value};
+use crate::schedule::{Arena, Origin, Schedule, schedule};
 use crate::simplify::simplify;
 use crate::store::Store;
 use crate::tensor::{Tensor, Trace};
@@ -179,6 +179,35 @@ impl Program {
         timed.collect()
     }
 
+    /// Runs step by step, and keeps what every step wrote and what the leaves held before: for [`crate::check::replay`].
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn record(&self, inputs: &[(&str, &Array)]) -> Result<Recording> {
+        self.write_inputs(inputs)?;
+        let mut leaves = Leaves::new();
+        for slot in &self.schedule.slots {
+            if let Origin::Leaf(leaf, name) = &slot.origin {
+                let (arena, offset) = (slot.place.arena, slot.place.offset);
+                let array = pollster::block_on(self.read_words(arena, offset..offset + slot.ty.words(), &slot.ty))?;
+                leaves.entry((*leaf, name.clone())).or_insert(array);
+            }
+        }
+        let mut written = HashMap::new();
+        for (i, step) in self.schedule.steps.iter().enumerate() {
+            self.device().run(&self.executable, i..i + 1)?;
+            for slot in step.writes.iter().map(|&slot| self.schedule.slot(slot)) {
+                if let Some(value) = slot.value {
+                    let (arena, offset) = (slot.place.arena, slot.place.offset);
+                    let array = self.read_words(arena, offset..offset + slot.ty.words(), &slot.ty);
+                    written.insert(value, pollster::block_on(array)?);
+                }
+            }
+        }
+        let updates = self.graph.updates.iter().map(|(_, name, _)| Ok((name.clone(), self.store.get(name)?)));
+        Ok(Recording { leaves, written, updates: updates.collect::<Result<_>>()? })
+    }
+
     /// The first half of a step: everything up to complete gradients, no updates that depend on them.
     ///
     /// # Errors
@@ -232,7 +261,7 @@ impl Program {
     /// # Errors
     /// When the program computes no gradient of this name.
     pub fn gradient(&self, parameter: &str) -> Result<Array> {
-        let wanted = crate::schedule::Origin::Gradient(parameter.to_owned());
+        let wanted = Origin::Gradient(parameter.to_owned());
         let Some(slot) = self.schedule.slots.iter().find(|slot| slot.origin == wanted) else {
             return Err(self.error(ErrorKind::Config, format!("no gradient of {parameter:?}")));
         };
@@ -319,6 +348,20 @@ impl Program {
         Ok(())
     }
 }
+
+/// What a run did, step by step.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// Inputs, parameters and states before the run.
+    pub leaves: Leaves,
+    /// What steps wrote of the values of [`Program::graph`]. What was fused away, or written over a state, is not among them.
+    pub written: HashMap<Value, Array>,
+    /// Parameters and states after the run, of those that it updates.
+    pub updates: BTreeMap<String, Array>,
+}
+
+/// The arrays of leaves by kind and name.
+type Leaves = BTreeMap<(Leaf, String), Array>;
 
 impl Tensor {
     /// The value of a tensor computed on `device` from data and constants, with initial parameters: for exploration.

@@ -16,6 +16,7 @@ pub mod parity;
 mod probe;
 pub mod pytorch;
 pub mod reference;
+pub mod replay;
 
 pub use cases::{Case, Direction, Want, cases, check_error};
 pub use compare::{Comparison, compare};

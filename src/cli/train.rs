@@ -59,6 +59,12 @@ pub struct Arguments {
     /// Keep the trained network in this file
     #[arg(long, value_name = "FILE.safetensors")]
     save: Option<PathBuf>,
+    /// Replay every N-th step on the reference, and stop at the first operation that computes something wrong
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    verify: Option<usize>,
+    /// Stop at the first NaN or infinity that reaches the loss or a weight, and say which operation made it (slow)
+    #[arg(long)]
+    detect_nonfinite: bool,
     /// Print only the result
     #[arg(long)]
     quiet: bool,
@@ -116,6 +122,8 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     for pattern in &arguments.freeze {
         trainer.freeze(pattern)?;
     }
+    trainer.verify(arguments.verify.unwrap_or(0));
+    trainer.detect_nonfinite(arguments.detect_nonfinite);
     trainer.train_program(arguments.batch_size.min(train.len()))?;
     if !arguments.quiet {
         print_start(arguments, &trainer, (&train, &test), &device, output)?;

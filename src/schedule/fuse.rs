@@ -157,7 +157,7 @@ impl Fuser<'_> {
             }
             Lowering::Gemm(gemm) => {
                 let reads = vec![self.store(node.inputs[0])?, self.store(node.inputs[1])?];
-                let slot = self.new_slot(node.types[0].clone(), Origin::Step);
+                let slot = self.slot_of(value);
                 self.pending.insert(slot, Pending { label, gemm, reads });
                 self.forms.insert(value, Form::Stored(slot));
                 if self.capabilities.unfused || !self.single(value) {
@@ -208,11 +208,10 @@ impl Fuser<'_> {
     }
 
     fn outputs(&mut self, id: NodeId, node: &Node) -> Vec<SlotId> {
-        let slots: Vec<SlotId> = node.types.iter().map(|ty| self.new_slot(ty.clone(), Origin::Step)).collect();
-        for (output, &slot) in slots.iter().enumerate() {
-            self.forms.insert(Value { node: id, output }, Form::Stored(slot));
-        }
-        slots
+        let values = (0..node.types.len()).map(|output| Value { node: id, output });
+        let slots: Vec<(Value, SlotId)> = values.map(|value| (value, self.slot_of(value))).collect();
+        self.forms.extend(slots.iter().map(|&(value, slot)| (value, Form::Stored(slot))));
+        slots.into_iter().map(|(_, slot)| slot).collect()
     }
 
     fn reduce(&mut self, id: NodeId, node: &Node, reduce: Reduce, label: String) -> Result<()> {
@@ -336,10 +335,9 @@ impl Fuser<'_> {
             Form::Stored(slot) => return Ok(slot),
             Form::Lazy(expression) => expression,
         };
-        let ty = self.graph.type_of(value).clone();
-        let slot = self.new_slot(ty.clone(), Origin::Step);
+        let slot = self.slot_of(value);
         self.forms.insert(value, Form::Stored(slot));
-        self.emit_elementwise(label, ty.shape, expression, slot);
+        self.emit_elementwise(label, self.graph.shape(value).to_vec(), expression, slot);
         Ok(slot)
     }
 
@@ -408,9 +406,16 @@ impl Fuser<'_> {
         slots(expression).into_iter().for_each(|slot| self.flush(slot));
     }
 
+    /// A slot that a step fills with a value of the graph.
+    fn slot_of(&mut self, value: Value) -> SlotId {
+        let slot = self.new_slot(self.graph.type_of(value).clone(), Origin::Step);
+        self.schedule.slots[slot.0].value = Some(value);
+        slot
+    }
+
     fn new_slot(&mut self, ty: TensorType, origin: Origin) -> SlotId {
         let place = Place { arena: Arena::Activation(0), offset: 0 };
-        self.schedule.slots.push(Slot { ty, origin, place });
+        self.schedule.slots.push(Slot { ty, origin, place, value: None });
         SlotId(self.schedule.slots.len() - 1)
     }
 

@@ -289,8 +289,8 @@ fn span(schedule: &mut Schedule, steps: &[&Step]) -> Step {
     let mut stretched: HashMap<SlotId, SlotId> = HashMap::new();
     let mut stretch = |slot: SlotId, schedule: &mut Schedule| {
         *stretched.entry(slot).or_insert_with(|| {
-            let Slot { ty, origin, place } = schedule.slot(slot).clone();
-            schedule.slots.push(Slot { ty: TensorType::new(ty.dtype, [len]), origin, place });
+            let Slot { ty, origin, place, .. } = schedule.slot(slot).clone();
+            schedule.slots.push(Slot { ty: TensorType::new(ty.dtype, [len]), origin, place, value: None });
             SlotId(schedule.slots.len() - 1)
         })
     };

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Expression, Gemm, Graph, Leaf, Op, Opaque, Pooling, Reduce, TensorType};
+use crate::graph::{Expression, Gemm, Graph, Leaf, Op, Opaque, Pooling, Reduce, TensorType, Value};
 
 /// Tensors start at multiples of this many words (256 bytes: the strictest binding alignment of WebGPU).
 pub const ALIGNMENT: usize = 64;
@@ -72,6 +72,8 @@ pub struct Slot {
     pub origin: Origin,
     /// Its place in memory.
     pub place: Place,
+    /// The value of the graph that a step writes here; `None` for leaves, copies, and what several steps became.
+    pub value: Option<Value>,
 }
 
 /// The work of one step. Operand `i` of an expression is `reads[i]` of the step.

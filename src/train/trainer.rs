@@ -8,15 +8,16 @@ use std::time::Instant;
 use super::ModelFile;
 use super::metrics::{self, Metrics};
 use crate::array::Array;
+use crate::check::replay;
 use crate::data::{Dataset, shuffle};
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::error::{Error, ErrorKind, Result};
-use crate::graph::Leaf;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::graph::{Graph, Leaf};
 use crate::loss::cross_entropy;
 use crate::nn::Module;
 use crate::optim::{Adam, LossScale, Optimizer, Plateau, RATE_FACTOR, Schedule};
-use crate::program::{Mode, Program};
+use crate::program::{Mode, Program, Recording};
 use crate::random::Stream;
 use crate::store::Store;
 use crate::tensor::{AVERAGE_STEPS, Precision, Tensor, Trace, matches};
@@ -105,6 +106,18 @@ pub struct Trainer {
     /// By batch size, and whether they compute with the averages of the parameters.
     evaluate_programs: BTreeMap<(usize, bool), Program>,
     predict_programs: BTreeMap<(usize, bool), Program>,
+    watch: Watch,
+}
+
+/// Which steps are judged, and by what.
+#[derive(Clone, Copy, Debug, Default)]
+struct Watch {
+    /// Every so many steps one is replayed on the reference; 0 for none.
+    verify_every: usize,
+    /// Whether the first NaN or infinity is looked for.
+    non_finite: bool,
+    /// Steps so far.
+    steps: usize,
 }
 
 impl Trainer {
@@ -122,6 +135,7 @@ impl Trainer {
             train_programs: BTreeMap::new(),
             evaluate_programs: BTreeMap::new(),
             predict_programs: BTreeMap::new(),
+            watch: Watch::default(),
         }
     }
 
@@ -162,6 +176,21 @@ impl Trainer {
         }
         self.store.freeze(pattern);
         Ok(())
+    }
+
+    /// Replays every `every`-th step, the first included, on the reference in `f64`, from the same state and with the same
+    /// batch (0: none). The first operation that differs beyond rounding is an error that names it and its layer, and leaves
+    /// parameters and states as they were before the step. The numbers of the run stay the same, bit for bit; a step that
+    /// is replayed takes as long as plain loops on one core take.
+    pub fn verify(&mut self, every: usize) {
+        self.watch.verify_every = every;
+    }
+
+    /// Whether to look at every result of every step, and stop at the first NaN or infinity that reaches the loss or an
+    /// update with an error that names the operation and the layer where it began. Parameters and states are then as they
+    /// were before the step. Steps take several times as long.
+    pub fn detect_nonfinite(&mut self, detect: bool) {
+        self.watch.non_finite = detect;
     }
 
     /// The parameters and states.
@@ -254,9 +283,24 @@ impl Trainer {
     /// When the batch does not fit the model, or the device is lost.
     pub fn step(&mut self, images: &Array, labels: &Array, factor: f64) -> Result<()> {
         let store = self.store.clone();
+        let watch = self.watch;
         let program = self.train_program(labels.len())?;
         store.set(RATE_FACTOR, &Array::scalar(factor as f32))?;
-        program.run(&[("images", images), ("labels", labels)])
+        let inputs = [("images", images), ("labels", labels)];
+        if watch.is_due() {
+            let recording = program.record(&inputs)?;
+            let judged = watch.judge(program.graph(), &recording);
+            if judged.is_err() {
+                for ((leaf, name), before) in recording.leaves.iter().filter(|((leaf, _), _)| *leaf != Leaf::Input) {
+                    store.set(name, before).context(|| format!("putting back the {leaf:?} {name:?}"))?;
+                }
+            }
+            judged?;
+        } else {
+            program.run(&inputs)?;
+        }
+        self.watch.steps += 1;
+        Ok(())
     }
 
     /// The program of a training step of `batch` samples, compiled if it is new.
@@ -389,6 +433,36 @@ impl Trainer {
             self.image_shape
         );
         Err(Error::new(ErrorKind::Shape, text))
+    }
+}
+
+impl Watch {
+    fn verifies(&self) -> bool {
+        self.verify_every > 0 && self.steps.is_multiple_of(self.verify_every)
+    }
+
+    /// Whether the next step has to be recorded.
+    fn is_due(&self) -> bool {
+        self.non_finite || self.verifies()
+    }
+
+    /// Nothing, if the recorded step is as it should be.
+    fn judge(&self, graph: &Graph, recording: &Recording) -> Result<()> {
+        let step = self.steps + 1;
+        let restored = "the model is as it was before this step";
+        if self.non_finite
+            && let Some(found) = replay::non_finite(graph, recording)?
+        {
+            let remedy = "lower the learning rate, clip gradients, or look at the data";
+            return Err(Error::new(ErrorKind::Parity, format!("step {step}: {found}; {remedy}; {restored}")));
+        }
+        if self.verifies()
+            && let Some(found) = replay::divergence(graph, recording)?
+        {
+            let remedy = "run `neuropil check` on this device and report what it says";
+            return Err(Error::new(ErrorKind::Parity, format!("step {step}: {found}; {remedy}; {restored}")));
+        }
+        Ok(())
     }
 }
 
