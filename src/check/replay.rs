@@ -227,13 +227,15 @@ impl Both {
     /// The outputs of a node.
     fn compute<'a>(node: &Node, input: impl Fn(Value) -> &'a Both) -> Result<Vec<Self>> {
         let Some(op) = node.op() else { return Ok(Vec::new()) };
+        let operands: Vec<&Both> = node.inputs.iter().map(|&value| input(value)).collect();
         let run = |pick: fn(&Both) -> &Array, precision: DType| -> Result<Vec<Array>> {
-            let inputs: Vec<Array> = node.inputs.iter().map(|&value| pick(input(value)).clone()).collect();
+            let inputs: Vec<Array> = operands.iter().map(|both| pick(both).clone()).collect();
             let outputs = op.reference(&inputs).context(|| Place::of(node).to_string())?;
             Ok(outputs.iter().map(|array| in_precision(array, precision)).collect())
         };
-        let (doubles, singles) = (run(|both| &both.double, DType::F64)?, run(|both| &both.single, DType::F32)?);
-        Ok(doubles.into_iter().zip(singles).map(|(double, single)| Both { double, single }).collect())
+        let (doubles, singles) =
+            rayon::join(|| run(|both| &both.double, DType::F64), || run(|both| &both.single, DType::F32));
+        Ok(doubles?.into_iter().zip(singles?).map(|(double, single)| Both { double, single }).collect())
     }
 
     /// The error that a device may show which stores the value as `dtype`.
