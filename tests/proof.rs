@@ -4,16 +4,20 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
 
+use common::model::Training;
 use half::f16;
 use neuropil::check::{Case, cases, compare};
 use neuropil::device::gpu::Limits;
+use neuropil::device::{Options, Tiles};
 use neuropil::graph::Tolerance;
 use neuropil::ops::REGISTRY;
 use neuropil::schedule::evaluate::{Choice, evaluate};
 use neuropil::schedule::{Arena, Schedule, SlotId, StoreLayout};
 use neuropil::simplify::simplify;
-use neuropil::{Array, DType, Error, Result};
+use neuropil::{Array, DType, Device, Error, Result};
 
 /// A schedule run by the evaluator alone, every element of every step: no device.
 struct Interpreter<'a> {
@@ -103,4 +107,40 @@ fn the_evaluator_runs_every_case_as_the_reference_does() {
         println!("{}: {:.1?}", family.name, start.elapsed());
     }
     assert!(count > 0 && failures.is_empty(), "{} of {count} cases:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Opens the GPU under test with kernels of this form of products, for a test that wants it to itself.
+fn own_gpu(tiles: Tiles) -> Option<Device> {
+    common::open_gpu(Options { tiles, ..Options::default() }).or_else(common::skip)
+}
+
+#[test]
+fn the_first_step_of_training_proves_all_kernels_and_the_second_none() {
+    let Some(device) = own_gpu(Tiles::Auto) else { return };
+    let mut training = Training::new(&device, 0, 64);
+    assert_eq!(device.counters().proven, 0);
+    let start = Instant::now();
+    training.step();
+    device.wait().unwrap();
+    println!("the first step takes {:.1?}", start.elapsed());
+    let first = device.counters();
+    assert_eq!(first.proven, first.pipelines, "every kernel is proven once");
+    training.step();
+    let second = device.counters();
+    assert_eq!((second.proven, second.submits), (first.proven, first.submits + 1));
+    // Another program finds its kernels proven.
+    let mut other = Training::new(&device, 1, 32);
+    let compiled = device.counters();
+    other.step();
+    assert_eq!(device.counters().proven, compiled.pipelines);
+
+    let Some(unproven) = common::open_gpu(Options { unproven: true, ..Options::default() }) else { return };
+    let mut plain = Training::new(&unproven, 0, 64);
+    let start = Instant::now();
+    plain.step();
+    unproven.wait().unwrap();
+    println!("without the proof {:.1?}", start.elapsed());
+    plain.step();
+    assert_eq!(unproven.counters().proven, 0);
+    assert_eq!(training.bits(), plain.bits(), "the proof changes nothing");
 }
