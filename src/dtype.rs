@@ -40,6 +40,14 @@ impl DType {
         }
     }
 
+    /// The elements that `words` 32-bit words hold.
+    pub const fn elements(self, words: usize) -> usize {
+        match self {
+            DType::F16 => 2 * words,
+            DType::F32 | DType::F64 | DType::U32 | DType::I32 => words,
+        }
+    }
+
     /// The type of an element while it is computed with: `F32` for `F16`.
     pub const fn computed(self) -> DType {
         match self {

@@ -42,6 +42,9 @@ pub struct Options {
     pub tiles: Tiles,
     /// Run every operation in kernels of its own (for tests and comparisons).
     pub unfused: bool,
+    /// Use kernels without proving them: where all results are compared anyway (for tests). Otherwise a GPU's kernels are
+    /// proven as they are first used, see [`crate::program`]. The CPU device has no kernels of its own to prove.
+    pub unproven: bool,
 }
 
 /// How matrix products and convolutions read their operands on a GPU.
@@ -108,6 +111,8 @@ pub struct Counters {
     pub submits: u64,
     /// Dispatches submitted.
     pub dispatches: u64,
+    /// Kernels whose results were compared on first use, and right.
+    pub proven: u64,
 }
 
 /// How to get a GPU where there is none.
@@ -337,6 +342,31 @@ impl Device {
         }
     }
 
+    /// Reads several stretches of words at once, after everything that was started; gives them one after the other.
+    ///
+    /// # Errors
+    /// When a buffer is another device's, or the device is lost.
+    pub async fn read_parts(&self, parts: &[(&Buffer, Range<usize>)]) -> Result<Vec<u32>> {
+        match &self.0.backend {
+            Backend::Cpu => {
+                let mut words = Vec::new();
+                for (buffer, range) in parts {
+                    words.extend(self.read(buffer, range.clone()).await?);
+                }
+                Ok(words)
+            }
+            Backend::Gpu(gpu) => {
+                let part = |(buffer, range): &(&'_ Buffer, Range<usize>)| match buffer {
+                    Buffer::Gpu(buffer) => Ok((buffer.clone(), range.clone())),
+                    Buffer::Cpu(_) => Err(other_device()),
+                };
+                let parts: Vec<(gpu::Buffer, Range<usize>)> = parts.iter().map(part).collect::<Result<_>>()?;
+                let parts: Vec<(&gpu::Buffer, Range<usize>)> = parts.iter().map(|(b, r)| (b, r.clone())).collect();
+                gpu.read_parts(&parts).await
+            }
+        }
+    }
+
     /// Waits until everything that was started is done.
     ///
     /// # Errors
@@ -379,6 +409,19 @@ impl Device {
         }
     }
 
+    /// Remembers what was found of the kernels of a step: that they are right, or why they are refused from now on.
+    ///
+    /// # Errors
+    /// When the executable is another device's.
+    pub fn judge(&self, executable: &Executable, step: usize, verdict: Result<()>) -> Result<()> {
+        match (&self.0.backend, &executable.0) {
+            (Backend::Cpu, Loaded::Cpu(_)) => {}
+            (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.judge(gpu, step, verdict),
+            _ => return Err(other_device()),
+        }
+        Ok(())
+    }
+
     /// Whether both are the same open device.
     pub fn is(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -417,6 +460,27 @@ impl Buffer {
 
 /// A schedule that a device can run.
 pub struct Executable(Loaded);
+
+impl Executable {
+    /// The steps of `range` with kernels that were never proven on their device; none on the CPU.
+    ///
+    /// # Errors
+    /// Why a kernel of them is refused.
+    pub fn unproven(&self, range: Range<usize>) -> Result<Vec<usize>> {
+        match &self.0 {
+            Loaded::Cpu(_) => Ok(Vec::new()),
+            Loaded::Gpu(executable) => executable.unproven(range),
+        }
+    }
+
+    /// The forms of the kernels of a step, for people: `direct 16×32 tile`.
+    pub fn form(&self, step: usize) -> String {
+        match &self.0 {
+            Loaded::Cpu(_) => "loops".to_owned(),
+            Loaded::Gpu(executable) => executable.form(step),
+        }
+    }
+}
 
 enum Loaded {
     Cpu(cpu::Executable),

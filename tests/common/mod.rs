@@ -20,8 +20,10 @@ use neuropil::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
 
 const VARIABLE: &str = "NEUROPIL_TEST_DEVICE";
 
-/// Guard words around every intermediate tensor, so that a write outside of it is seen.
-pub const GUARDED: Options = Options { checked: false, guards: true, tiles: Tiles::Auto, unfused: false };
+/// Guard words around every intermediate tensor, so that a write outside of it is seen. All results are compared, so
+/// kernels need no proof on first use.
+pub const GUARDED: Options =
+    Options { checked: false, guards: true, tiles: Tiles::Auto, unfused: false, unproven: true };
 
 /// Guard words, and shaders with every runtime check that a browser would compile in.
 pub const CHECKED: Options = Options { checked: true, ..GUARDED };

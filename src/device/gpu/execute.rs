@@ -1,14 +1,15 @@
 //! Dispatches made runnable once, and recorded every run: one encoder, one pass, one submit.
 //!
 //! Pipelines are cached on the device by their text, so programs and batch sizes share them; bind groups and the uniform
-//! belong to the executable. A run creates neither pipelines, nor buffers, nor bind groups.
+//! belong to the executable. A run creates neither pipelines, nor buffers, nor bind groups. With its pipeline the device
+//! keeps what is known of a text: nothing, that it was proven, or why it is refused.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use super::{Buffer, Dispatch, Gpu, lower};
+use super::{Buffer, Dispatch, Gpu, Kernel, lower};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::{ALIGNMENT, Arena, Schedule, aligned};
 
@@ -17,10 +18,13 @@ pub struct Executable {
     dispatches: Vec<Recorded>,
     /// The first dispatch of every step, and the number of all.
     starts: Vec<usize>,
+    /// Whether there is nothing left to prove.
+    settled: AtomicBool,
 }
 
 struct Recorded {
-    pipeline: Arc<wgpu::ComputePipeline>,
+    kernel: Arc<Kernel>,
+    form: String,
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 2],
 }
@@ -62,15 +66,63 @@ impl Executable {
 
         let mut recorded = Vec::with_capacity(dispatches.len());
         for (dispatch, place) in dispatches.iter().zip(places) {
-            let pipeline = gpu.pipeline(dispatch).await?;
+            let kernel = gpu.kernel(dispatch).await?;
             let bind_group = bind(gpu, schedule, buffers, dispatch, &uniforms, place)?;
             let most = gpu.kernel_limits.workgroups;
             let across = (dispatch.workgroups as u32).min(most);
             let down = dispatch.workgroups.div_ceil(across.max(1) as usize) as u32;
-            recorded.push(Recorded { pipeline, bind_group, workgroups: [across, down] });
+            recorded.push(Recorded { kernel, form: dispatch.form.clone(), bind_group, workgroups: [across, down] });
         }
         gpu.check()?;
-        Ok(Executable { dispatches: recorded, starts })
+        Ok(Executable { dispatches: recorded, starts, settled: AtomicBool::new(gpu.options.unproven) })
+    }
+
+    /// The steps of `range` with a kernel that was never proven on this device.
+    ///
+    /// # Errors
+    /// Why a kernel of them is refused.
+    pub fn unproven(&self, range: Range<usize>) -> Result<Vec<usize>> {
+        if self.settled.load(Ordering::Acquire) {
+            return Ok(Vec::new());
+        }
+        let mut steps = Vec::new();
+        for step in range {
+            for dispatch in self.step(step) {
+                match dispatch.kernel.verdict.get() {
+                    Some(Err(refusal)) => return Err(refusal.clone()),
+                    Some(Ok(())) => {}
+                    None if dispatch.workgroups[0] == 0 => {}
+                    None if steps.last() == Some(&step) => {}
+                    None => steps.push(step),
+                }
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Remembers the verdict on a step on the device: all of its kernels are proven, or the first that was not is refused.
+    pub fn judge(&self, gpu: &Gpu, step: usize, verdict: Result<()>) {
+        let unproven = self.step(step).iter().filter(|dispatch| dispatch.kernel.verdict.get().is_none());
+        let judged = if verdict.is_ok() { usize::MAX } else { 1 };
+        for dispatch in unproven.take(judged) {
+            // Another thread may have been first; then its verdict holds.
+            if dispatch.kernel.verdict.set(verdict.clone()).is_ok() && verdict.is_ok() {
+                gpu.counts.proven.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let proven = |dispatch: &Recorded| matches!(dispatch.kernel.verdict.get(), Some(Ok(())));
+        if self.dispatches.iter().all(|dispatch| dispatch.workgroups[0] == 0 || proven(dispatch)) {
+            self.settled.store(true, Ordering::Release);
+        }
+    }
+
+    /// The forms of a step's kernels, for people.
+    pub fn form(&self, step: usize) -> String {
+        self.step(step).iter().map(|dispatch| dispatch.form.as_str()).collect::<Vec<_>>().join(" + ")
+    }
+
+    fn step(&self, step: usize) -> &[Recorded] {
+        &self.dispatches[self.starts[step]..self.starts[step + 1]]
     }
 
     /// Records and submits the steps of `range`; does not wait.
@@ -87,7 +139,7 @@ impl Executable {
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for dispatch in dispatches {
-                pass.set_pipeline(&dispatch.pipeline);
+                pass.set_pipeline(&dispatch.kernel.pipeline);
                 pass.set_bind_group(0, &dispatch.bind_group, &[]);
                 pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
             }
@@ -144,13 +196,13 @@ fn bind(
 }
 
 impl Gpu {
-    /// The pipeline for this text and these bindings, compiled if it is new.
-    async fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<wgpu::ComputePipeline>> {
+    /// The kernel for this text and these bindings, compiled if it is new.
+    async fn kernel(&self, dispatch: &Dispatch) -> Result<Arc<Kernel>> {
         let flags: Vec<bool> = dispatch.bindings.iter().map(|b| b.writable).collect();
         let rewrite = self.rewrite.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         let text = rewrite.map_or_else(|| dispatch.text.clone(), |rewrite| rewrite(&dispatch.label, &dispatch.text));
         let key = (text, flags);
-        let known = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
+        let known = self.kernels.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
@@ -186,9 +238,9 @@ impl Gpu {
             ));
         }
         self.counts.pipelines.fetch_add(1, Ordering::Relaxed);
-        let pipeline = Arc::new(pipeline);
-        let mut pipelines = self.pipelines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(pipelines.entry(key).or_insert(pipeline).clone())
+        let kernel = Arc::new(Kernel { pipeline, verdict: OnceLock::new() });
+        let mut kernels = self.kernels.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Ok(kernels.entry(key).or_insert(kernel).clone())
     }
 
     fn layout(&self, flags: &[bool]) -> wgpu::BindGroupLayout {

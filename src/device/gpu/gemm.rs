@@ -4,6 +4,8 @@
 //! The skeletons are two; what differs is how the index of an operand is decoded to an element ([`super::operand`]), and the
 //! tile. The tile follows from the columns alone, so that batch sizes share pipelines.
 
+use std::fmt;
+
 use super::lower::{Bindings, Dispatch, Limits, WORKGROUP};
 use super::operand::{self, Phases};
 use super::reduce;
@@ -73,6 +75,17 @@ impl Narrow {
 enum Form {
     Tiled(Tile),
     Narrow(Narrow),
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Form::Tiled(Tile { rows, columns, staged, .. }) => {
+                write!(f, "{} {rows}×{columns} tile", if *staged { "staged" } else { "direct" })
+            }
+            Form::Narrow(Narrow { block, .. }) => write!(f, "narrow groups, blocks of {block}"),
+        }
+    }
 }
 
 /// How a product is spread over workgroups.
@@ -196,7 +209,8 @@ pub(super) fn lower(
     let sizes = [plan.splits, plan.per_split, 0, total].map(|v| v as u32);
     let (text, params) = source.finish(kernel, extents, sizes);
     let workgroups = plan.workgroups;
-    let product = Dispatch { label: step.label.clone(), text, bindings: bindings.bounds, params, workgroups };
+    let (label, form) = (step.label.clone(), plan.form.to_string());
+    let product = Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups };
     match parts {
         Some(parts) => {
             let sum = reduce::sum_of_parts(schedule, &step.label, parts, step.writes[0], plan.splits, total);

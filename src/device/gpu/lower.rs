@@ -33,6 +33,8 @@ pub struct Bound {
 pub struct Dispatch {
     /// The step's label.
     pub label: String,
+    /// Which of the kernel's forms it is, for people: `direct 16×32 tile`.
+    pub form: String,
     /// The complete WGSL.
     pub text: String,
     /// Storage bindings 1, 2, …
@@ -131,8 +133,8 @@ fn elementwise(schedule: &Schedule, step: &Step, shape: &[usize], expression: &E
     source.line(&format!("fn compute(i: u32) {{\n{coordinates}{body}{stores}}}"));
     let len: usize = shape.iter().product();
     let (text, params) = source.finish(source::ELEMENTWISE, [len as u32, 0, 0, 0], [0; 4]);
-    let workgroups = len.div_ceil(WORKGROUP);
-    Dispatch { label: step.label.clone(), text, bindings: bindings.bounds, params, workgroups }
+    let (label, form) = (step.label.clone(), "elementwise".to_owned());
+    Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups: len.div_ceil(WORKGROUP) }
 }
 
 /// The constants of `shaders/lib/window.wgsl`.
@@ -173,7 +175,8 @@ fn window(schedule: &Schedule, step: &Step, pooling: &Pooling) -> Dispatch {
     accessors(schedule, step, &mut source);
     let len = schedule.slot(step.writes[0]).ty.len();
     let (text, params) = source.finish(source::ELEMENTWISE, [len as u32, 0, 0, 0], [0; 4]);
-    Dispatch { label: step.label.clone(), text, bindings, params, workgroups: len.div_ceil(WORKGROUP) }
+    let (label, form) = (step.label.clone(), "pooling".to_owned());
+    Dispatch { label, form, text, bindings, params, workgroups: len.div_ceil(WORKGROUP) }
 }
 
 /// Bindings `in0 …` and `out0 …`, for kernels written by hand.
@@ -217,5 +220,6 @@ fn opaque(schedule: &Schedule, step: &Step, shader: &Opaque) -> Dispatch {
     let mut extents = [0; 4];
     extents.iter_mut().zip(&shader.extents).for_each(|(to, from)| *to = *from);
     let (text, params) = source.finish(shader.wgsl, extents, [0; 4]);
-    Dispatch { label: step.label.clone(), text, bindings, params, workgroups: shader.workgroups }
+    let (label, form) = (step.label.clone(), "a shader of its own".to_owned());
+    Dispatch { label, form, text, bindings, params, workgroups: shader.workgroups }
 }

@@ -14,7 +14,7 @@ mod source;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 pub use execute::Executable;
 pub use lower::{Bound, Dispatch, Limits, lower, workspace};
@@ -35,7 +35,7 @@ pub struct Gpu {
     limits: wgpu::Limits,
     kernel_limits: Limits,
     options: Options,
-    pipelines: Mutex<HashMap<PipelineKey, Arc<wgpu::ComputePipeline>>>,
+    kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
     /// Makes faults, for tests.
     rewrite: Mutex<Option<Rewrite>>,
@@ -47,7 +47,14 @@ pub struct Gpu {
 }
 
 /// The text, and which bindings are writable.
-type PipelineKey = (String, Vec<bool>);
+type KernelKey = (String, Vec<bool>);
+
+/// A text, compiled, and what is known of it.
+struct Kernel {
+    pipeline: wgpu::ComputePipeline,
+    /// Nothing as long as it was not proven; then whether it may be used.
+    verdict: OnceLock<Result<()>>,
+}
 
 #[derive(Default)]
 struct Counts {
@@ -56,6 +63,7 @@ struct Counts {
     bind_groups: AtomicU64,
     submits: AtomicU64,
     dispatches: AtomicU64,
+    proven: AtomicU64,
 }
 
 /// Words on the GPU.
@@ -186,7 +194,7 @@ impl Gpu {
             limits,
             kernel_limits,
             options,
-            pipelines: Mutex::default(),
+            kernels: Mutex::default(),
             layouts: Mutex::default(),
             rewrite: Mutex::default(),
             in_flight: Mutex::default(),
@@ -219,6 +227,7 @@ impl Gpu {
             bind_groups: get(&self.counts.bind_groups),
             submits: get(&self.counts.submits),
             dispatches: get(&self.counts.dispatches),
+            proven: get(&self.counts.proven),
         }
     }
 
@@ -272,16 +281,29 @@ impl Gpu {
     /// # Errors
     /// When the device is lost.
     pub async fn read(&self, buffer: &Buffer, range: std::ops::Range<usize>) -> Result<Vec<u32>> {
-        if range.is_empty() {
+        self.read_parts(&[(buffer, range)]).await
+    }
+
+    /// Reads several stretches of words at once, one after the other.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub async fn read_parts(&self, parts: &[(&Buffer, std::ops::Range<usize>)]) -> Result<Vec<u32>> {
+        let bytes = parts.iter().map(|(_, range)| (range.len() * 4) as u64).sum();
+        if bytes == 0 {
             return Ok(Vec::new());
         }
-        let bytes = (range.len() * 4) as u64;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let descriptor =
             wgpu::BufferDescriptor { label: Some("readback"), size: bytes, usage, mapped_at_creation: false };
         let staging = self.device.create_buffer(&descriptor);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(&buffer.buffer, (range.start * 4) as u64, &staging, 0, bytes);
+        let mut place = 0;
+        for (buffer, range) in parts.iter().filter(|(_, range)| !range.is_empty()) {
+            let len = (range.len() * 4) as u64;
+            encoder.copy_buffer_to_buffer(&buffer.buffer, (range.start * 4) as u64, &staging, place, len);
+            place += len;
+        }
         self.queue.submit([encoder.finish()]);
         let (sender, receiver) = std::sync::mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {

@@ -145,7 +145,11 @@ impl Stage<'_> {
             Kind::Finish => format!("{} (finish)", self.label),
             Kind::Whole | Kind::Partial => self.label.to_owned(),
         };
-        Dispatch { label, text, bindings: bindings.bounds, params, workgroups }
+        let form = match self.kind {
+            Kind::Finish => "parts in order".to_owned(),
+            Kind::Whole | Kind::Partial => format!("{}×{} lanes", plan.lanes_x, plan.lanes_y),
+        };
+        Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups }
     }
 }
 

@@ -29,7 +29,7 @@ fn run(work: Work, reads: &[Array], writes: &[TensorType], in_place: &[(usize, u
         let place = Place { arena, offset: memory.len() };
         memory.extend(content);
         memory.resize(aligned(memory.len()), 0x7fc0_dead);
-        schedule.slots.push(Slot { ty, origin: Origin::Step, place });
+        schedule.slots.push(Slot { ty, origin: Origin::Step, place, value: None });
         SlotId(schedule.slots.len() - 1)
     };
     let mut step = Step { label: "test".into(), work, reads: vec![], writes: vec![], workspace: None };
@@ -151,7 +151,8 @@ fn buffers_check_ranges_and_footprints_check_overlap() {
 fn programs_over_common_buffers_run_from_two_threads() {
     let buffers: Vec<Buffer> = (0..2).map(|_| Buffer::allocate(4096).unwrap()).collect();
     let program = |from: usize, to: usize| {
-        let slot = |arena| Slot { ty: f32s(&[4096]), origin: Origin::Step, place: Place { arena, offset: 0 } };
+        let slot =
+            |arena| Slot { ty: f32s(&[4096]), origin: Origin::Step, place: Place { arena, offset: 0 }, value: None };
         let expression = Expression::load(0, Access::identity(&[4096]), DType::F32);
         let step = Step {
             label: "copy".into(),

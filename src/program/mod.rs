@@ -2,8 +2,11 @@
 //!
 //! [`Program::compile`] calls a function with a [`Trace`], simplifies and schedules the graph, makes room in the store, and
 //! loads the schedule on the store's device. A run writes the inputs and starts the steps; it allocates nothing and does
-//! not wait. Outputs are read when they are asked for. Programs of one store share its parameters; programs of one device
+//! not wait. On a GPU the first run also proves every kernel that is new to the device ([`proof`]), and stops at a wrong
+//! one; the CPU device has no kernels to prove. Outputs are read when they are asked for. Programs of one store share its parameters; programs of one device
 //! share pipelines. Before: [`crate::schedule`], [`crate::device`], [`crate::store`]. After: [`crate::train`].
+
+mod proof;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -156,15 +159,28 @@ impl Program {
 
     /// Writes the inputs and starts all steps; does not wait.
     ///
+    /// On a GPU, steps with kernels that were never used on it run alone and are compared with what they must give (not with
+    /// [`crate::device::Options::unproven`]). Where one is wrong the run ends, the store is as it was, and the device
+    /// refuses the kernel from then on.
+    ///
     /// # Errors
-    /// When an input is missing, unknown or of another type, or the device is lost.
+    /// When an input is missing, unknown or of another type, a kernel is wrong ([`ErrorKind::Parity`]), or the device is
+    /// lost.
     pub fn run(&self, inputs: &[(&str, &Array)]) -> Result<()> {
+        pollster::block_on(self.run_async(inputs))
+    }
+
+    /// As [`Program::run`].
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub async fn run_async(&self, inputs: &[(&str, &Array)]) -> Result<()> {
         self.write_inputs(inputs)?;
-        self.device().run(&self.executable, 0..self.schedule.steps.len())
+        self.start(0..self.schedule.steps.len()).await
     }
 
     /// Runs step by step, waiting after each; gives every step's label and seconds. Slower than [`Program::run`] by the
-    /// waiting, so compare steps with each other.
+    /// waiting, so compare steps with each other; and run once before, so that no step is proven meanwhile.
     ///
     /// # Errors
     /// As [`Program::run`].
@@ -172,7 +188,7 @@ impl Program {
         self.write_inputs(inputs)?;
         let timed = self.schedule.steps.iter().enumerate().map(|(i, step)| {
             let start = std::time::Instant::now();
-            self.device().run(&self.executable, i..i + 1)?;
+            pollster::block_on(self.start(i..i + 1))?;
             self.device().wait()?;
             Ok((step.label.clone(), start.elapsed().as_secs_f64()))
         });
@@ -213,16 +229,32 @@ impl Program {
     /// # Errors
     /// As [`Program::run`].
     pub fn run_gradients(&self, inputs: &[(&str, &Array)]) -> Result<()> {
+        pollster::block_on(self.run_gradients_async(inputs))
+    }
+
+    /// As [`Program::run_gradients`].
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub async fn run_gradients_async(&self, inputs: &[(&str, &Array)]) -> Result<()> {
         self.write_inputs(inputs)?;
-        self.device().run(&self.executable, 0..self.schedule.cut)
+        self.start(0..self.schedule.cut).await
     }
 
     /// The second half of a step: the updates that depend on gradients.
     ///
     /// # Errors
-    /// When the device is lost.
+    /// When a kernel is wrong ([`ErrorKind::Parity`]), or the device is lost.
     pub fn run_updates(&self) -> Result<()> {
-        self.device().run(&self.executable, self.schedule.cut..self.schedule.steps.len())
+        pollster::block_on(self.run_updates_async())
+    }
+
+    /// As [`Program::run_updates`].
+    ///
+    /// # Errors
+    /// As [`Program::run_updates`].
+    pub async fn run_updates_async(&self) -> Result<()> {
+        self.start(self.schedule.cut..self.schedule.steps.len()).await
     }
 
     /// Runs and reads all outputs.
