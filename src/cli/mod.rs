@@ -10,9 +10,12 @@ mod evaluate;
 mod info;
 mod model;
 mod output;
+mod pages;
 mod pgm;
 mod predict;
 mod report;
+#[cfg(test)]
+mod report_tests;
 mod train;
 
 use std::ffi::OsString;

@@ -1,9 +1,101 @@
 //! What `neuropil check --report` writes: everything that was found, as plain data, and as a page.
 //!
 //! A [`Report`] is complete by itself, so that it can be attached to a bug report: the machine, the command, what was run,
-//! the worst of every operation, and for each failure the smallest shape that shows it. Before: `check` fills it in.
+//! the worst of every operation, and for each failure the smallest shape that shows it. The end of the file's name says
+//! how it is written: as a page for a browser or for a bug report (`pages`), or as JSON for programs, whose keys are the
+//! names of the fields below. Before: `check` fills it in.
 
-use serde::Serialize;
+use std::path::Path;
+
+use neuropil::format::write_atomically;
+use neuropil::{Error, ErrorKind};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::{pages, shell_word};
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One file for a browser, which needs nothing beside it.
+    Html,
+    /// Text to paste into a bug report.
+    Markdown,
+    /// For programs.
+    Json,
+}
+
+/// The format that the end of a file's name asks for.
+///
+/// # Errors
+/// When it asks for none of them.
+pub fn format_of(path: &Path) -> Result<Format, Error> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    match &*extension {
+        "html" => Ok(Format::Html),
+        "md" => Ok(Format::Markdown),
+        "json" => Ok(Format::Json),
+        _ => {
+            let file = shell_word(&path.display().to_string());
+            let message = format!("--report {file}: give a name that ends in .html, .md or .json");
+            Err(Error::new(ErrorKind::Config, message))
+        }
+    }
+}
+
+/// Writes `report` to the file `path`, as a whole or not at all.
+///
+/// # Errors
+/// When `path` does not say how, or cannot be written; the message names it.
+pub fn write(path: &Path, report: &Report) -> Result<(), Error> {
+    let text = match format_of(path)? {
+        Format::Html => pages::html(report)?,
+        Format::Markdown => pages::markdown(report)?,
+        Format::Json => json(report),
+    };
+    write_atomically(path, |file| file.write_all(text.as_bytes()).map_err(|e| Error::new(ErrorKind::Io, e.to_string())))
+}
+
+/// The report for programs.
+fn json(report: &Report) -> String {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        /// Counts up when a key changes its meaning or goes.
+        report_version: u32,
+        verdict: Verdict,
+        #[serde(flatten)]
+        report: &'a Report,
+    }
+    let document = Document { report_version: 1, verdict: Verdict::of(report), report };
+    let mut text = serde_json::to_string_pretty(&document).expect("plain data with keys that are text");
+    text.push('\n');
+    text
+}
+
+/// What a report comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Whether something was run, and nothing is wrong.
+    pub right: bool,
+    /// Cases run.
+    pub cases: usize,
+    /// Cases that failed.
+    pub failed: usize,
+    /// Cases left out.
+    pub skipped: usize,
+    /// Operations of which cases were run or left out.
+    pub operations: usize,
+}
+
+impl Verdict {
+    /// Sums `report` up. A failure that the counts do not tell of still makes it wrong.
+    pub fn of(report: &Report) -> Self {
+        let sum = |count: fn(&OperationRow) -> usize| report.operations.iter().map(count).sum::<usize>();
+        let (cases, failed) = (sum(|row| row.cases), sum(|row| row.failed).max(report.failures.len()));
+        let (skipped, operations) = (sum(|row| row.skipped), report.operations.len());
+        Verdict { right: cases > 0 && failed == 0, cases, failed, skipped, operations }
+    }
+}
 
 /// All that a run of `check` found.
 #[derive(Clone, Debug, Serialize)]
@@ -44,9 +136,17 @@ pub struct Machine {
     /// The operating system and processor architecture, as `linux x86_64`.
     pub system: String,
     /// Limits by WebGPU's names.
+    #[serde(serialize_with = "as_object")]
     pub limits: Vec<(String, u64)>,
     /// Features by WebGPU's names.
     pub features: Vec<String>,
+}
+
+/// Writes pairs as an object, in their order.
+fn as_object<S: Serializer>(pairs: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut object = serializer.serialize_map(Some(pairs.len()))?;
+    pairs.iter().try_for_each(|(key, value)| object.serialize_entry(key, value))?;
+    object.end()
 }
 
 /// One way of making and running kernels.
