@@ -29,10 +29,8 @@ fn main() -> Result<()> {
     let first = gradients::function(&inputs, neuron)?;
     println!("\nsoftplus(x·wᵀ), along the worst of some random directions:");
     if let Outcome::Checked(errors) = &first {
-        for GradientError { input, analytic, numeric, relative } in errors {
-            println!(
-                "input {input}: the gradient says {analytic:.9}, the change is {numeric:.9}, {relative:.0e} apart"
-            );
+        for GradientError { name, analytic, numeric, relative, .. } in errors {
+            println!("{name}: the gradient says {analytic:.9}, the change is {numeric:.9}, {relative:.0e} apart");
         }
     }
     first.verdict()?;

@@ -38,3 +38,8 @@ pub use tensor::{Init, Precision, Scope, Tensor, Trace};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So is that of the page on checking.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/checking.md")]
+struct Checking;

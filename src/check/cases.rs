@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::array::Array;
 use crate::check::probe::Probe;
+use crate::check::rounding;
 use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Expect, Gradient, Graph, Sample, TensorType, Tolerance, Value};
@@ -237,34 +238,18 @@ fn case(
     Ok(Case { name: sample.name.clone(), direction, graph, leaves, wants })
 }
 
-/// The error allowed in a gradient whose reference is `double` in `f64` and `single` in `f32`.
-///
-/// Three sources, in units of the gradient's largest element where elements are sums of which parts cancel:
-/// - the device's functions: four times the sample's own tolerance, taken relative to the operation's largest output;
-/// - rounding in the gradient's formulas: four times what it does in the `f32` reference, wherever it is worst;
-/// - a floor of eight roundings, since a sum in another order rounds otherwise; in `f16` of three of those besides: of the
-///   upstream gradient, on the way, and of the result.
-///
-/// A missing term, a wrong factor or a neighbour's value are hundreds of times larger.
+/// The error allowed in a gradient whose reference is `double` in `f64` and `single` in `f32`: [`rounding::derived`] with
+/// the sample's own tolerance, taken relative to the operation's largest output, as what the device's functions may be off
+/// by.
 pub fn gradient_tolerance(sample: &Sample, forward: &[Array], double: &Array, single: &Array) -> Tolerance {
-    const ROUNDING: f64 = 6e-8;
     let half = sample.inputs.iter().any(|array| array.dtype() == DType::F16);
-    let (half, smallest) = if half { (Tolerance::HALF.relative, Tolerance::HALF.absolute) } else { (0.0, 1e-30) };
-    let floor = 8.0 * ROUNDING + 3.0 * half;
-    let largest = |array: &Array| {
-        let finite = array.to_f64_vec().into_iter().map(f64::abs).filter(|x| x.is_finite());
-        finite.fold(0.0, f64::max)
-    };
-    let output = forward.iter().filter(|array| array.dtype().is_float()).map(largest).fold(0.0, f64::max);
+    let floats = forward.iter().filter(|array| array.dtype().is_float());
+    let output = floats.map(rounding::largest).fold(0.0, f64::max);
     let of_sample =
         sample.tolerance.relative + if output > 0.0 { (sample.tolerance.absolute / output).min(1e-4) } else { 0.0 };
-    let differences = double.to_f64_vec().into_iter().zip(single.to_f64_vec()).map(|(a, b)| (a - b).abs());
-    let rounding = differences.filter(|x| x.is_finite()).fold(0.0, f64::max);
-    Tolerance {
-        absolute: largest(double) * (4.0 * of_sample + floor) + 4.0 * rounding + smallest,
-        relative: 4.0 * of_sample + floor,
-        reason: "gradient: 4 times the sample's tolerance and the f32 reference's error, scaled to the largest element",
-    }
+    let reason =
+        "gradient: 4 times the sample's tolerance and the f32 reference's error, scaled to the largest element";
+    rounding::derived(double, &[single], of_sample, half, reason)
 }
 
 #[cfg(test)]

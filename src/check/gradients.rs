@@ -14,8 +14,8 @@ use crate::array::Array;
 use crate::check::probe::Probe;
 use crate::check::reference::{self, Leaves};
 use crate::dtype::DType;
-use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Expect, Graph, Leaf, Sample, Value};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::graph::{Expect, Graph, Sample, Value};
 use crate::random::Stream;
 
 /// The largest [`GradientError::relative`] of a right gradient. Rounding shows up at 1e-9, a wrong rule far above 1e-3.
@@ -28,15 +28,17 @@ const DIRECTIONS: usize = 3;
 const STEPS: [f64; 3] = [1e-5, 1e-6, 1e-7];
 
 /// How far the gradient of one input is from the central difference, along the worst direction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GradientError {
     /// Which input.
     pub input: usize,
+    /// What it is called.
+    pub name: String,
     /// The change of the loss that the gradient promises.
     pub analytic: f64,
     /// The change by central differences.
     pub numeric: f64,
-    /// Their distance relative to the size of the change, or to a ten-thousandth of the loss where it does not change.
+    /// Their distance relative to the size of the change, or to a ten-thousandth of the outputs where it does not change.
     pub relative: f64,
 }
 
@@ -65,9 +67,8 @@ impl Outcome {
         let Outcome::Checked(errors) = self else { return Ok(()) };
         match errors.iter().find(|error| !error.is_right()) {
             None => Ok(()),
-            Some(GradientError { input, analytic, numeric, relative }) => {
-                let what =
-                    format!("the gradient of input {input} says {analytic:e} where the loss changes by {numeric:e}");
+            Some(GradientError { name, analytic, numeric, relative, .. }) => {
+                let what = format!("the gradient of {name} says {analytic:e} where the loss changes by {numeric:e}");
                 Err(Error::new(ErrorKind::Parity, format!("{what}: {relative:.1e} apart, {TOLERANCE:.0e} is allowed")))
             }
         }
@@ -139,8 +140,12 @@ fn check(
     build: impl Fn(&mut Graph, &[Value]) -> Result<Vec<Value>>,
     second: bool,
 ) -> Result<Outcome> {
+    of_probe(&mut Probe::new(inputs, build)?, second)
+}
+
+/// Checks the gradient of a probe's outputs, or of their gradient.
+pub(super) fn of_probe(probe: &mut Probe, second: bool) -> Result<Outcome> {
     let skipped = |reason: &str| Ok(Outcome::Skipped(reason.to_owned()));
-    let mut probe = Probe::new(inputs, build)?;
     let differentiable = probe.differentiable();
     if differentiable.iter().all(|(_, value)| probe.graph.type_of(*value).is_empty()) {
         return skipped("no elements of floats among the inputs");
@@ -153,7 +158,7 @@ fn check(
             gradients => gradients?,
         };
         if order == usize::from(second) {
-            return compare(&probe, loss, &gradients).map(Outcome::Checked);
+            return compare(probe, loss, &gradients).map(Outcome::Checked);
         }
         probe.outputs = gradients;
     }
@@ -172,11 +177,12 @@ fn compare(probe: &Probe, loss: Value, gradients: &[Value]) -> Result<Vec<Gradie
     }
     let mut errors = Vec::new();
     for ((input, _), gradient) in probe.differentiable().into_iter().zip(gradients) {
-        let key = (Leaf::Input, format!("in{input}"));
+        let key = probe.key(input);
+        let name = &probe.names[input];
         let point = probe.leaves[&key].cast(DType::F64);
         let gradient = evaluation.computed(*gradient)?.to_f64_vec();
         if gradient.len() != point.len() {
-            let text = format!("the gradient of input {input} has {} elements, not {}", gradient.len(), point.len());
+            let text = format!("the gradient of {name} has {} elements, not {}", gradient.len(), point.len());
             return Err(Error::new(ErrorKind::Gradient, text));
         }
         if point.is_empty() {
@@ -188,20 +194,20 @@ fn compare(probe: &Probe, loss: Value, gradients: &[Value]) -> Result<Vec<Gradie
             let promised: Vec<f64> = gradient.iter().zip(&direction).map(|(g, d)| g * d).collect();
             let analytic: f64 = promised.iter().sum();
             // The change along a typical direction, so that one in which the terms cancel is not held to more.
-            let typical = promised.iter().map(|p| p * p).sum::<f64>().sqrt().max(1e-4 * base.abs());
+            let typical = promised.iter().map(|p| p * p).sum::<f64>().sqrt().max(1e-4 * probe.size);
             let along = |step: f64| {
                 let moved = point.to_f64_vec().into_iter().zip(&direction).map(|(x, d)| x + step * d).collect();
                 let mut leaves = probe.leaves.clone();
                 leaves.insert(key.clone(), Array::new(point.shape(), moved)?);
                 at(&leaves)
             };
-            let numeric = central_difference(along, base, typical)?;
+            let numeric = central_difference(along, base, typical).context(|| name.clone())?;
             let scale = typical.max(analytic.abs()).max(numeric.abs());
             // Where the loss is 0 and does not change there is nothing to divide by.
             let relative = if analytic == numeric { 0.0 } else { (analytic - numeric).abs() / scale };
             let relative = if relative.is_nan() { f64::INFINITY } else { relative };
-            if worst.is_none_or(|known| relative > known.relative) {
-                worst = Some(GradientError { input, analytic, numeric, relative });
+            if worst.as_ref().is_none_or(|known| relative > known.relative) {
+                worst = Some(GradientError { input, name: name.clone(), analytic, numeric, relative });
             }
         }
         errors.extend(worst);
@@ -242,7 +248,7 @@ fn central_difference(f: impl Fn(f64) -> Result<f64>, base: f64, typical: f64) -
     }
     let message = format!(
         "central differences do not settle (they are {unsettled:.1e} apart): the function is not smooth around this \
-         point; choose another point, or mark the sample as not smooth"
+         point; choose another point, or mark the sample of an operation as not smooth"
     );
     Err(Error::new(ErrorKind::Parity, message))
 }

@@ -10,7 +10,7 @@ use crate::autodiff;
 use crate::check::reference::{self, Evaluation, Leaves};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::graph::{Graph, Leaf, TensorType, Value};
+use crate::graph::{Graph, Leaf, NodeKind, TensorType, Value};
 use crate::random::Stream;
 
 /// A function in a graph, its inputs and outputs.
@@ -19,10 +19,16 @@ pub struct Probe {
     pub graph: Graph,
     /// The leaves' arrays.
     pub leaves: Leaves,
-    /// The inputs' values.
+    /// The inputs' values: leaves.
     pub inputs: Vec<Value>,
+    /// What messages call the inputs.
+    pub names: Vec<String>,
     /// What the function gives.
     pub outputs: Vec<Value>,
+    /// The sum of the magnitudes of the outputs that the last loss was made of: what the loss rounds in proportion to.
+    pub size: f64,
+    /// In front of the names of weights.
+    prefix: &'static str,
     /// Weights drawn so far.
     drawn: usize,
 }
@@ -30,14 +36,44 @@ pub struct Probe {
 impl Probe {
     /// The function that `build` adds to a graph, at the point `inputs`.
     pub fn new(inputs: &[Array], build: impl FnOnce(&mut Graph, &[Value]) -> Result<Vec<Value>>) -> Result<Self> {
-        let mut probe =
-            Probe { graph: Graph::new(), leaves: Leaves::new(), inputs: Vec::new(), outputs: Vec::new(), drawn: 0 };
+        let mut probe = Probe {
+            graph: Graph::new(),
+            leaves: Leaves::new(),
+            inputs: Vec::new(),
+            names: Vec::new(),
+            outputs: Vec::new(),
+            size: 0.0,
+            prefix: "",
+            drawn: 0,
+        };
         for (i, array) in inputs.iter().enumerate() {
             let value = probe.leaf(format!("in{i}"), array.clone())?;
             probe.inputs.push(value);
+            probe.names.push(format!("input {i}"));
         }
         probe.outputs = build(&mut probe.graph, &probe.inputs)?;
         Ok(probe)
+    }
+
+    /// The outputs of a graph as a function of its inputs and parameters. Names that start with a dot are no inputs of the
+    /// function, but data or the probe's own.
+    pub fn of_graph(graph: Graph, leaves: Leaves) -> Self {
+        let of = |kind: Leaf, word: &str| -> Vec<(String, Value)> {
+            let leaves = graph.leaves(kind).filter(|(name, _)| !name.starts_with('.'));
+            leaves.map(|(name, value)| (format!("{word} {name:?}"), value)).collect()
+        };
+        let inputs = [of(Leaf::Input, "input"), of(Leaf::Parameter, "parameter")].concat();
+        let (names, inputs) = inputs.into_iter().unzip();
+        let outputs = graph.outputs.iter().map(|(_, value)| *value).collect();
+        Probe { graph, leaves, inputs, names, outputs, size: 0.0, prefix: ".probe.", drawn: 0 }
+    }
+
+    /// Under which an input's data is among the leaves.
+    pub fn key(&self, input: usize) -> (Leaf, String) {
+        match &self.graph.node(self.inputs[input].node).kind {
+            NodeKind::Leaf(leaf, name) => (*leaf, name.clone()),
+            NodeKind::Op(_) => unreachable!("inputs are leaves"),
+        }
     }
 
     /// An input leaf with data. Doubles are `f32` in a graph.
@@ -72,11 +108,13 @@ impl Probe {
     pub fn loss(&mut self) -> Result<Option<Value>> {
         let evaluation = self.evaluate(&self.outputs, DType::F64)?;
         let mut loss = None;
+        self.size = 0.0;
         for y in self.outputs.clone() {
             if !self.graph.type_of(y).dtype.is_float() {
                 continue;
             }
             let elements = evaluation.computed(y)?.to_f64_vec();
+            self.size += elements.iter().map(|y| y.abs()).filter(|y| y.is_finite()).sum::<f64>();
             let largest =
                 elements.iter().fold(0.0, |largest: f64, y| if y.is_nan() { *y } else { largest.max(y.abs()) });
             let largest =
@@ -89,13 +127,13 @@ impl Probe {
                 let sign = if stream.next_u32() & 1 == 0 { 1.0 } else { -1.0 };
                 sign * (0.75 + 0.5 * stream.uniform())
             };
-            let weight = self.leaf(format!("weight{n}"), Array::from_fn(&shape, sign_and_size))?;
+            let weight = self.leaf(format!("{}weight{n}", self.prefix), Array::from_fn(&shape, sign_and_size))?;
             let mut terms = vec![self.graph.mul(weight, y)?];
             if largest.is_finite() {
                 let half = if largest > 0.0 { 0.5 / largest } else { 0.5 };
                 let mut stream = Stream::new(n as u64, "check.curvature");
                 let curvature = Array::from_fn(&shape, |_| ((2.0 * f64::from(stream.uniform()) - 1.0) * half) as f32);
-                let curvature = self.leaf(format!("curvature{n}"), curvature)?;
+                let curvature = self.leaf(format!("{}curvature{n}", self.prefix), curvature)?;
                 let square = self.graph.unary("square", y)?;
                 let term = self.graph.mul(curvature, square)?;
                 terms.push(self.graph.scale(term, 0.5)?);

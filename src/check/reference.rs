@@ -32,6 +32,19 @@ pub struct Evaluation {
 /// A leaf that is missing or not of its type, what a reference reports, or a reference whose outputs are not those that
 /// the graph says.
 pub fn run(graph: &Graph, leaves: &Leaves, precision: DType) -> Result<Evaluation> {
+    run_with(graph, leaves, precision, |_, array| Ok(array))
+}
+
+/// As [`run`], with every result of an operation replaced by what `change` makes of it before others read it.
+///
+/// # Errors
+/// As [`run`], and what `change` reports.
+pub fn run_with(
+    graph: &Graph,
+    leaves: &Leaves,
+    precision: DType,
+    change: impl Fn(Value, Array) -> Result<Array>,
+) -> Result<Evaluation> {
     if !matches!(precision, DType::F32 | DType::F64) {
         return Err(Error::new(ErrorKind::Config, format!("the reference runs in f32 or f64, not in {precision}")));
     }
@@ -60,7 +73,12 @@ pub fn run(graph: &Graph, leaves: &Leaves, precision: DType) -> Result<Evaluatio
                 return Err(Error::new(ErrorKind::Graph, message));
             }
         }
-        values.push(arrays.into_iter().map(in_precision).collect());
+        let computed = node.op().is_some();
+        let changed = arrays.into_iter().enumerate().map(|(output, array)| {
+            let array = in_precision(array);
+            if computed { change(Value { node: id, output }, array) } else { Ok(array) }
+        });
+        values.push(changed.collect::<Result<Vec<Array>>>()?);
     }
     for result in graph.results() {
         value(&values, graph, result)?;

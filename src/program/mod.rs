@@ -298,7 +298,10 @@ impl Program {
             return Err(self.error(ErrorKind::Config, format!("no gradient of {parameter:?}")));
         };
         let (place, len) = (slot.place, slot.ty.words());
-        pollster::block_on(self.read_words(place.arena, place.offset..place.offset + len, &slot.ty))
+        // The slot is of the step that fills it, before any view.
+        let gradients = &self.graph.gradients;
+        let ty = gradients.iter().find(|(name, _)| name == parameter).map_or(&slot.ty, |(_, v)| self.graph.type_of(*v));
+        pollster::block_on(self.read_words(place.arena, place.offset..place.offset + len, ty))
     }
 
     async fn read_words(&self, arena: Arena, range: std::ops::Range<usize>, ty: &TensorType) -> Result<Array> {
