@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use super::rounding::derived;
 use super::{Comparison, compare};
 use crate::array::Array;
 use crate::dtype::DType;
@@ -240,18 +241,8 @@ impl Both {
 
     /// The error that a device may show which stores the value as `dtype`.
     fn tolerance(&self, dtype: DType) -> Tolerance {
-        const ROUNDING: f64 = 6e-8;
-        let doubles = self.double.to_f64_vec();
-        let largest = doubles.iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
-        let differences = doubles.iter().zip(self.single.to_f64_vec()).map(|(a, b)| (a - b).abs());
-        let rounding = differences.filter(|x| x.is_finite()).fold(0.0, f64::max);
-        let half =
-            if dtype == DType::F16 { Tolerance::HALF } else { Tolerance { absolute: 1e-30, ..Tolerance::EXACT } };
-        Tolerance {
-            absolute: 16.0 * ROUNDING * largest + 4.0 * rounding + half.absolute,
-            relative: 16.0 * ROUNDING + half.relative,
-            reason: "replay: 4 times the f32 reference's error and 16 roundings of the largest element",
-        }
+        let reason = "replay: what rounding and the device's functions do since the last stored value";
+        derived(&self.double, &[&self.single], FUNCTIONS, dtype == DType::F16, reason)
     }
 }
 
@@ -270,6 +261,9 @@ fn uses(graph: &Graph, live: &[bool]) -> HashMap<Value, usize> {
     }
     uses
 }
+
+/// What the functions of a device may be off by between two stored values, relative: a few units in the last place.
+const FUNCTIONS: f64 = 5e-7;
 
 /// How often the stored values are moved, and by how many roundings at most.
 const DRAWS: u64 = 8;
