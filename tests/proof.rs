@@ -12,12 +12,13 @@ use half::f16;
 use neuropil::check::{Case, cases, compare};
 use neuropil::device::gpu::Limits;
 use neuropil::device::{Options, Tiles};
-use neuropil::graph::Tolerance;
+use neuropil::graph::{Sample, Tolerance};
 use neuropil::ops::REGISTRY;
 use neuropil::schedule::evaluate::{Choice, evaluate};
 use neuropil::schedule::{Arena, Schedule, SlotId, StoreLayout};
+use neuropil::shape::Window;
 use neuropil::simplify::simplify;
-use neuropil::{Array, DType, Device, Error, Result};
+use neuropil::{Array, DType, Device, Error, ErrorKind, Init, Mode, Program, Result, Store, Trace};
 
 /// A schedule run by the evaluator alone, every element of every step: no device.
 struct Interpreter<'a> {
@@ -143,4 +144,133 @@ fn the_first_step_of_training_proves_all_kernels_and_the_second_none() {
     plain.step();
     assert_eq!(unproven.counters().proven, 0);
     assert_eq!(training.bits(), plain.bits(), "the proof changes nothing");
+}
+
+/// A fault in a kernel: what replaces what, in the texts of kernels of this label.
+struct Fault {
+    label: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+impl Fault {
+    /// Has the kernels of this label made wrong from now on.
+    fn make(self, device: &Device) {
+        device.rewrite_kernels(Some(Arc::new(move |label, text| {
+            if label == self.label {
+                assert!(text.contains(self.from), "{label} has no {:?}:\n{text}", self.from);
+                text.replacen(self.from, self.to, 1)
+            } else {
+                text.to_owned()
+            }
+        })));
+    }
+}
+
+/// Trains with a fault: the first step must end with an error that starts with `blamed`, and leave the store as it was; the
+/// second with the same, and run nothing. Gives the error.
+fn refused(device: &Device, fault: Fault, blamed: &str) -> String {
+    fault.make(device);
+    let mut training = Training::new(device, 0, 64);
+    let (images, labels) = training.next_batch();
+    let inputs: [(&str, &Array); 2] = [("images", &images), ("labels", &labels)];
+    let before = training.bits();
+    let error = training.program.run(&inputs).expect_err("the kernel is wrong");
+    assert_eq!(error.kind(), ErrorKind::Parity, "{error}");
+    let text = error.to_string();
+    println!("{text}");
+    assert!(text.contains(blamed) && text.contains("refused from now on"), "{blamed}: {text}");
+    assert_eq!(training.bits(), before, "{blamed}: the store is as it was");
+
+    let submits = device.counters().submits;
+    let again = training.program.run(&inputs).expect_err("it still is");
+    assert_eq!((again.to_string(), device.counters().submits), (text.clone(), submits), "refused without running");
+    // Any program with this text is.
+    let mut other = Training::new(device, 1, 64);
+    let (images, labels) = other.next_batch();
+    assert!(other.program.run(&[("images", &images), ("labels", &labels)]).is_err());
+    assert_eq!(device.counters().submits, submits);
+    device.rewrite_kernels(None);
+    Training::new(device, 1, 64).step();
+    text
+}
+
+/// Every kind of work; most by a fault that only some elements show.
+#[test]
+fn a_kernel_made_wrong_is_refused_by_name() {
+    let faults = [
+        // Fused into the product: the activation is lost.
+        ("conv2 conv2d+relu", "= relu(t2)", "= t2"),
+        // Ties count, of which there are many where nothing is positive.
+        ("conv1 max_pool2d", "value > best", "value >= best"),
+        ("conv2 select", "t0 > t1", "t0 >= t1"),
+        ("conv1 max_pool2d.grad", "r * KERNEL_W + s", "s * KERNEL_W + r"),
+        // The first of many terms is missing.
+        ("conv1 sum", "var index = begin + y;", "var index = begin + y + u32(begin + y == 0u);"),
+        ("conv1 conv2d.grad_weight (finish)", "a.sum + b.sum", "a.sum + 0.999 * b.sum"),
+        ("linear softmax_cross_entropy", "(1.0 - smoothing) * of_label", "0.999 * of_label"),
+        // Momentum, when there is none yet.
+        ("optimizer add, optimizer sub ×6", "t0 * t1", "t0"),
+    ];
+    for (label, from, to) in faults {
+        let Some(device) = own_gpu(Tiles::Auto) else { return };
+        let step = label.trim_end_matches(" (finish)");
+        refused(&device, Fault { label, from, to }, &format!("{step} ("));
+    }
+}
+
+#[test]
+fn a_tile_made_wrong_is_refused_by_name() {
+    let forms = [
+        // The last terms of every sum are missing.
+        (Tiles::Direct, "k < end; k += 4u", "k + 4u < end; k += 4u", "direct 16×32 tile"),
+        (Tiles::Staged, "k < end; k += DEPTH", "k + DEPTH < end; k += DEPTH", "staged 64×64 tile"),
+    ];
+    for (tiles, from, to, form) in forms {
+        let Some(device) = own_gpu(tiles) else { return };
+        let label = "conv2 conv2d.grad_weight";
+        let text = refused(&device, Fault { label, from, to }, &format!("program \"train\": {label} ({form}"));
+        assert!(text.contains("neuropil check --op conv2d.grad_weight --device"), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_update_leaves_gradients_and_store_alone() {
+    let Some(device) = own_gpu(Tiles::Auto) else { return };
+    Fault { label: "optimizer add, optimizer sub ×6", from: "t5 - t7", to: "t5 + t7" }.make(&device);
+    let mut training = Training::new(&device, 0, 64);
+    let (images, labels) = training.next_batch();
+    let before = training.bits();
+    training.program.run_gradients(&[("images", &images), ("labels", &labels)]).unwrap();
+    let gradient = training.program.gradient("conv1.weight").unwrap();
+    let error = training.program.run_updates().unwrap_err();
+    assert!(error.to_string().contains("optimizer sub ×6 (elementwise) is wrong"), "{error}");
+    assert_eq!(training.bits(), before);
+    assert_eq!(training.program.gradient("conv1.weight").unwrap(), gradient);
+}
+
+/// `tanh(2x + 1)` in one kernel, moments, and a narrow convolution: kernels that the network above does not have.
+#[test]
+fn chains_moments_and_narrow_groups_made_wrong_are_refused() {
+    let build = |trace: &Trace| {
+        let x = trace.input("x", &[4, 6, 6, 8], DType::F32);
+        let weight = trace.scope().param("weight", &[8, 3, 3, 1], Init::fan_in(9));
+        trace.output("chain", &(&x * 2.0 + 1.0).tanh());
+        trace.output("variance", &x.var(&[0, 1, 2], 0));
+        trace.output("depthwise", &x.conv2d(&weight, Window::new([3, 3]), 8));
+    };
+    let faults = [
+        ("tanh", "magnitude < 0.3", "magnitude < 0.9"),
+        ("moments", "a.squares + b.squares", "b.squares"),
+        ("conv2d", "sums[i] += a_one(places[i], depth) * b;", "sums[i] = a_one(places[i], depth) * b;"),
+    ];
+    for (label, from, to) in faults {
+        let Some(device) = own_gpu(Tiles::Auto) else { return };
+        Fault { label, from, to }.make(&device);
+        let program = Program::compile("parts", &Store::new(&device, 0), Mode::Evaluate, build).unwrap();
+        let x = Sample::uniform(&[4, 6, 6, 8], -1.0, 1.0, 1);
+        let error = program.run(&[("x", &x)]).expect_err(label);
+        println!("{error}");
+        assert!(error.to_string().contains(&format!("{label} (")), "{error}");
+    }
 }

@@ -409,6 +409,18 @@ impl Device {
         }
     }
 
+    /// The steps of `range` with kernels that were never proven on this device; none on the CPU.
+    ///
+    /// # Errors
+    /// Why a kernel of them is refused; when the executable is another device's.
+    pub fn unproven(&self, executable: &Executable, range: Range<usize>) -> Result<Vec<usize>> {
+        match (&self.0.backend, &executable.0) {
+            (Backend::Cpu, Loaded::Cpu(_)) => Ok(Vec::new()),
+            (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.unproven(gpu, range),
+            _ => Err(other_device()),
+        }
+    }
+
     /// Remembers what was found of the kernels of a step: that they are right, or why they are refused from now on.
     ///
     /// # Errors
@@ -462,17 +474,6 @@ impl Buffer {
 pub struct Executable(Loaded);
 
 impl Executable {
-    /// The steps of `range` with kernels that were never proven on their device; none on the CPU.
-    ///
-    /// # Errors
-    /// Why a kernel of them is refused.
-    pub fn unproven(&self, range: Range<usize>) -> Result<Vec<usize>> {
-        match &self.0 {
-            Loaded::Cpu(_) => Ok(Vec::new()),
-            Loaded::Gpu(executable) => executable.unproven(range),
-        }
-    }
-
     /// The forms of the kernels of a step, for people: `direct 16×32 tile`.
     pub fn form(&self, step: usize) -> String {
         match &self.0 {

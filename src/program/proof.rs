@@ -1,9 +1,9 @@
 //! No kernel is used that did not pass: steps with kernels that are new to their device run alone, and are compared.
 //!
-//! [`Executable::unproven`](crate::device::Executable::unproven) says which steps they are. Operands are read before the
+//! [`Device::unproven`](crate::device::Device::unproven) says which steps they are. Operands are read before the
 //! step, which may work in place, and results after it; [`evaluate`] says in `f64` what elements of them must be. Operands
 //! that cannot tell right from wrong (a bias of zeros, a factor of one) are replaced for a trial first, and put back. A step
-//! that gives something else ends the run: what the run wrote to the store is put back, and the device refuses the kernel
+//! that gives something else ends the run: what the run wrote to the store is put back, and the device refuses it
 //! from then on. After that a run asks one flag.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,8 @@ impl Program {
     /// # Errors
     /// When a kernel is wrong or was found to be, or the device is lost.
     pub(super) async fn start(&self, range: Range<usize>) -> Result<()> {
-        let unproven = self.executable.unproven(range.clone()).map_err(|error| self.in_program(error))?;
+        let unproven =
+            self.device().unproven(&self.executable, range.clone()).map_err(|error| self.in_program(error))?;
         if unproven.is_empty() {
             return self.device().run(&self.executable, range);
         }
@@ -73,7 +74,7 @@ impl Program {
         let mut next = range.start;
         for index in unproven {
             // An earlier step of this run may have had the same kernels.
-            if self.executable.unproven(index..index + 1)?.is_empty() {
+            if self.device().unproven(&self.executable, index..index + 1)?.is_empty() {
                 continue;
             }
             self.device().run(&self.executable, next..index)?;
@@ -193,7 +194,7 @@ impl Program {
             ErrorKind::Parity,
             format!(
                 "{} ({form}) is wrong on {name}: {result}element {at:?} is {got:e}, should be {value:e}, with an error of \
-                 {error:.1e} at most{times}; this kernel is refused from now on. `neuropil check{op} --device {word}` \
+                 {error:.1e} at most{times}; it is refused from now on. `neuropil check{op} --device {word}` \
                  shows more, please report it; --device cpu does without",
                 step.label
             ),

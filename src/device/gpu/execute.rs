@@ -2,14 +2,14 @@
 //!
 //! Pipelines are cached on the device by their text, so programs and batch sizes share them; bind groups and the uniform
 //! belong to the executable. A run creates neither pipelines, nor buffers, nor bind groups. With its pipeline the device
-//! keeps what is known of a text: nothing, that it was proven, or why it is refused.
+//! keeps whether a text was proven, and beside them which are refused.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use super::{Buffer, Dispatch, Gpu, Kernel, lower};
+use super::{Buffer, Dispatch, Gpu, Kernel, Refusal, lower};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::{ALIGNMENT, Arena, Schedule, aligned};
 
@@ -27,6 +27,13 @@ struct Recorded {
     form: String,
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 2],
+}
+
+impl Recorded {
+    /// Whether it is not known to be right; what does nothing is.
+    fn is_unproven(&self) -> bool {
+        self.workgroups[0] > 0 && !self.kernel.proven.load(Ordering::Acquire)
+    }
 }
 
 impl Executable {
@@ -80,40 +87,39 @@ impl Executable {
     /// The steps of `range` with a kernel that was never proven on this device.
     ///
     /// # Errors
-    /// Why a kernel of them is refused.
-    pub fn unproven(&self, range: Range<usize>) -> Result<Vec<usize>> {
+    /// Why one of them is refused.
+    pub fn unproven(&self, gpu: &Gpu, range: Range<usize>) -> Result<Vec<usize>> {
         if self.settled.load(Ordering::Acquire) {
             return Ok(Vec::new());
         }
-        let mut steps = Vec::new();
-        for step in range {
-            for dispatch in self.step(step) {
-                match dispatch.kernel.verdict.get() {
-                    Some(Err(refusal)) => return Err(refusal.clone()),
-                    Some(Ok(())) => {}
-                    None if dispatch.workgroups[0] == 0 => {}
-                    None if steps.last() == Some(&step) => {}
-                    None => steps.push(step),
-                }
-            }
+        let refusals = gpu.refusals.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(refusal) = range.clone().find_map(|step| refusals.iter().find(|refusal| self.uses(step, refusal))) {
+            return Err(refusal.error.clone());
         }
-        Ok(steps)
+        Ok(range.filter(|&step| self.step(step).iter().any(Recorded::is_unproven)).collect())
     }
 
-    /// Remembers the verdict on a step on the device: all of its kernels are proven, or the first that was not is refused.
+    /// Whether a step has all kernels of which one is wrong.
+    fn uses(&self, step: usize, refusal: &Refusal) -> bool {
+        let has = |suspect: &Arc<Kernel>| self.step(step).iter().any(|recorded| Arc::ptr_eq(&recorded.kernel, suspect));
+        refusal.suspects.iter().all(has)
+    }
+
+    /// Remembers the verdict on a step on the device: all of its kernels are proven, or those that were not are refused
+    /// together, since any of them may be the wrong one.
     pub fn judge(&self, gpu: &Gpu, step: usize, verdict: Result<()>) {
-        let unproven = self.step(step).iter().filter(|dispatch| dispatch.kernel.verdict.get().is_none());
-        let judged = if verdict.is_ok() { usize::MAX } else { 1 };
-        for dispatch in unproven.take(judged) {
-            // Another thread may have been first; then its verdict holds.
-            if dispatch.kernel.verdict.set(verdict.clone()).is_ok() && verdict.is_ok() {
+        let unproven = self.step(step).iter().filter(|recorded| recorded.is_unproven());
+        if let Err(error) = verdict {
+            let suspects = unproven.map(|recorded| recorded.kernel.clone()).collect();
+            let mut refusals = gpu.refusals.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            return refusals.push(Refusal { suspects, error });
+        }
+        for recorded in unproven {
+            if !recorded.kernel.proven.swap(true, Ordering::AcqRel) {
                 gpu.counts.proven.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let proven = |dispatch: &Recorded| matches!(dispatch.kernel.verdict.get(), Some(Ok(())));
-        if self.dispatches.iter().all(|dispatch| dispatch.workgroups[0] == 0 || proven(dispatch)) {
-            self.settled.store(true, Ordering::Release);
-        }
+        self.settled.store(!self.dispatches.iter().any(Recorded::is_unproven), Ordering::Release);
     }
 
     /// The forms of a step's kernels, for people.
@@ -238,7 +244,7 @@ impl Gpu {
             ));
         }
         self.counts.pipelines.fetch_add(1, Ordering::Relaxed);
-        let kernel = Arc::new(Kernel { pipeline, verdict: OnceLock::new() });
+        let kernel = Arc::new(Kernel { pipeline, proven: AtomicBool::new(false) });
         let mut kernels = self.kernels.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         Ok(kernels.entry(key).or_insert(kernel).clone())
     }

@@ -13,8 +13,8 @@ mod reduce;
 mod source;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 pub use execute::Executable;
 pub use lower::{Bound, Dispatch, Limits, lower, workspace};
@@ -36,6 +36,7 @@ pub struct Gpu {
     kernel_limits: Limits,
     options: Options,
     kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
+    refusals: Mutex<Vec<Refusal>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
     /// Makes faults, for tests.
     rewrite: Mutex<Option<Rewrite>>,
@@ -49,11 +50,18 @@ pub struct Gpu {
 /// The text, and which bindings are writable.
 type KernelKey = (String, Vec<bool>);
 
-/// A text, compiled, and what is known of it.
+/// A text, compiled.
 struct Kernel {
     pipeline: wgpu::ComputePipeline,
-    /// Nothing as long as it was not proven; then whether it may be used.
-    verdict: OnceLock<Result<()>>,
+    /// Whether its results were compared, and right.
+    proven: AtomicBool,
+}
+
+/// Kernels that are not used in one step again.
+struct Refusal {
+    /// Those that were not proven when the step was wrong.
+    suspects: Vec<Arc<Kernel>>,
+    error: Error,
 }
 
 #[derive(Default)]
@@ -195,6 +203,7 @@ impl Gpu {
             kernel_limits,
             options,
             kernels: Mutex::default(),
+            refusals: Mutex::default(),
             layouts: Mutex::default(),
             rewrite: Mutex::default(),
             in_flight: Mutex::default(),

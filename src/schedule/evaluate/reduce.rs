@@ -120,6 +120,10 @@ fn moments(numbers: &[Number]) -> [Number; 2] {
         variance += distance * distance / count;
         error += (2.0 * distance.abs() * doubt + doubt * doubt) / count;
     }
+    if variance * count > f64::from(f32::MAX) {
+        // Squares that overflow may meet as infinities of both signs.
+        return [mean.in_f32(), Number { value: variance, error: f64::INFINITY }];
+    }
     let variance = Number { value: variance, error: error + (length(numbers.len()) + 8.0 * ROUNDING) * variance };
     [mean.in_f32(), variance.in_f32()]
 }
