@@ -126,3 +126,35 @@ pub struct Element {
     /// The error in units of that; `None` where it is not finite.
     pub units: Option<f64>,
 }
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object.
+    Json,
+}
+
+/// The format that the file's extension asks for.
+///
+/// # Errors
+/// When it is none of them.
+pub fn format_of(path: &std::path::Path) -> Result<Format, neuropil::Error> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => Ok(Format::Json),
+        _ => Err(neuropil::Error::new(
+            neuropil::ErrorKind::Config,
+            format!("--report {}: give a file that ends in .html, .md or .json", path.display()),
+        )),
+    }
+}
+
+/// Writes a report.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &std::path::Path, report: &Report) -> Result<(), neuropil::Error> {
+    let Format::Json = format_of(path)?;
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|error| neuropil::Error::new(neuropil::ErrorKind::Format, error.to_string()))?;
+    std::fs::write(path, text + "\n").map_err(|error| neuropil::Error::io(path, error))
+}
