@@ -124,12 +124,60 @@ fn check_prints_a_line_an_operation_and_the_total() {
     assert!(text.contains("\nadd  ") && text.ends_with(" on the CPU: all are right\n"), "{text}");
 
     let records = neuropil("check --op matmul --device cpu --json").succeeded().records();
-    let [start, op, done] = &records[..] else { panic!("{records:?}") };
+    let [start, op, variant, done] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(keys(start), ["device", "event", "level", "reason", "seed"]);
     assert_eq!((&start["event"], &start["device"]), (&"start".into(), &"cpu".into()));
     assert_eq!(keys(op), ["cases", "event", "failed", "op", "skipped", "worst", "worst_case"]);
     assert_eq!((&op["op"], &op["failed"]), (&"matmul".into(), &0.into()));
-    assert_eq!(keys(done), ["cases", "device", "event", "failed", "skipped"]);
+    let of_variant = ["cases", "description", "event", "failed", "pipelines", "seconds", "skipped", "variant"];
+    assert_eq!(keys(variant), of_variant);
+    assert_eq!((&variant["variant"], &variant["cases"]), (&"as used".into(), &op["cases"]));
+    assert_eq!(keys(done), ["cases", "device", "event", "failed", "seconds", "skipped"]);
     assert_eq!((&done["event"], &done["cases"]), (&"done".into(), &op["cases"]));
+}
+
+#[test]
+fn check_runs_what_it_is_told() {
+    let cases = |arguments: &str| {
+        let records = neuropil(&format!("check --device cpu --json {arguments}")).succeeded().records();
+        let of = |event: &str| records.iter().filter(|record| record["event"] == event).cloned().collect::<Vec<_>>();
+        (of("done")[0]["cases"].as_u64().unwrap(), of("variant").len())
+    };
+    let (quick, standard, full) = (cases("--op softmax --quick"), cases("--op softmax"), cases("--op softmax --full"));
+    assert!(quick.0 < standard.0 && standard.0 < full.0, "{quick:?} {standard:?} {full:?}");
+    assert_eq!((quick.1, standard.1, full.1), (2, 1, 2));
+    // By name: at the fixed inputs and at fresh ones.
+    assert_eq!(cases("--op add --case row,"), (8, 1));
+    assert_eq!(cases("--op softmax --variant unfused --case gradient --seed 3").1, 1);
+}
+
+#[test]
+fn check_writes_a_report() {
+    let folder = Folder::new("report");
+    let path = folder.file("report.json");
+    neuropil(&format!("check --op relu --device cpu --full --seed 5 --report {}", path.display())).succeeded();
+    let report: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(
+        (&report["level"], &report["seed"], &report["machine"]["device"]),
+        (&"full".into(), &5.into(), &"cpu".into())
+    );
+    assert!(
+        report["command"].as_str().unwrap().starts_with("neuropil check --op relu --device cpu --full"),
+        "{report}"
+    );
+    assert_eq!(report["operations"][0]["name"], "relu");
+}
+
+/// As a person would on a new machine: the GPU under test, or the CPU where it is left out.
+#[test]
+fn a_quick_check_runs_every_operation() {
+    let device = std::env::var("NEUROPIL_TEST_DEVICE").unwrap_or_else(|_| "software".to_owned());
+    let output = command("check --quick --json --device").arg(device).output().unwrap();
+    let records = finish(output).succeeded().records();
+    let checked = records.iter().filter(|record| record["event"] == "op" && record["cases"].as_u64() > Some(0));
+    let operations: std::collections::BTreeSet<&str> =
+        neuropil::ops::REGISTRY.iter().flat_map(|family| (family.samples)()).map(|sample| sample.op.name()).collect();
+    assert_eq!(checked.count(), operations.len());
 }
 
 #[test]
@@ -138,6 +186,11 @@ fn bad_arguments_are_one_line_with_the_remedy() {
     neuropil("--json").failed(&["requires a subcommand", "info, check, train"]);
     neuropil("info --gpu").failed(&["'--gpu'", "`neuropil info --help`"]);
     neuropil("check --op conv9d").failed(&["--op conv9d", "conv2d.grad_weight, ", "matmul"]);
+    neuropil("check --op add --case sideways").failed(&["--op add --case sideways", "no case \"sideways\""]);
+    neuropil("check --variant fused --device cpu").failed(&["--variant fused", "there are as used, unfused"]);
+    neuropil("check --quick --full").failed(&["'--quick'", "cannot be used with '--full'"]);
+    neuropil("check --seed x").failed(&["'x'", "a whole number from 0"]);
+    neuropil("check --report found.pdf --device cpu").failed(&["found.pdf", ".html", ".md", ".json"]);
     neuropil("train --epochs 0").failed(&["'0'", "a whole number from 1", "`neuropil train --help`"]);
     neuropil("train --batch-size -5").failed(&["'-5'", "a whole number from 1"]);
     neuropil("train --learning-rate -1").failed(&["'-1'", "a number above 0"]);

@@ -1,4 +1,4 @@
-//! From a sample, the graphs that a device must get right: forward, gradient, and forward through views.
+//! From a sample, the graphs that a device must get right: forward, through views, between neighbours, and gradient.
 //!
 //! A [`Case`] is complete: graph, data, and for every output what the `f64` reference gives with the error that is allowed.
 //!
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::array::Array;
+use crate::check::neighbours;
 use crate::check::probe::Probe;
 use crate::check::rounding;
 use crate::dtype::DType;
@@ -23,10 +24,17 @@ use crate::shape::element_count;
 pub enum Direction {
     /// The operation.
     Forward,
-    /// The gradients of its float inputs.
-    Gradient,
     /// The operation on inputs that are views: permuted from a transposed tensor, or strided slices of a larger one.
     Views,
+    /// The operation between elementwise functions, which may become a part of its kernels.
+    Neighbours,
+    /// The gradients of its float inputs.
+    Gradient,
+}
+
+impl Direction {
+    /// All of them, in the order in which they run.
+    pub const ALL: [Direction; 4] = [Direction::Forward, Direction::Views, Direction::Neighbours, Direction::Gradient];
 }
 
 impl Case {
@@ -40,8 +48,9 @@ impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Direction::Forward => "forward",
-            Direction::Gradient => "gradient",
             Direction::Views => "views",
+            Direction::Neighbours => "neighbours",
+            Direction::Gradient => "gradient",
         })
     }
 }
@@ -74,24 +83,31 @@ pub struct Case {
 
 /// The cases of a sample; none for one that must fail.
 ///
-/// There is no gradient case where no input or no output is of floats, where the gradient is zero by definition, or where
-/// the operation says that it has none; no case of views where there are no inputs.
-///
 /// # Errors
 /// What inference and the references report.
 pub fn cases(sample: &Sample) -> Result<Vec<Case>> {
+    Direction::ALL.into_iter().filter_map(|direction| case_of(sample, direction).transpose()).collect()
+}
+
+/// The case of a sample in one direction; none for a sample that must fail.
+///
+/// There is no gradient case where no input or no output is of floats, where the gradient is zero by definition, or where
+/// the operation says that it has none; no case of views where there are no inputs; none of neighbours without floats.
+///
+/// # Errors
+/// What inference and the references report.
+pub fn case_of(sample: &Sample, direction: Direction) -> Result<Option<Case>> {
     if matches!(sample.expect, Expect::Error(..)) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let build = |graph: &mut Graph, values: &[Value]| graph.apply(sample.op.clone(), values);
-    let mut probe = Probe::new(&sample.inputs, build)?;
-    let forward = forward(sample, Direction::Forward, &probe)?;
-    let mut cases = vec![forward];
-    if !sample.inputs.is_empty() {
-        cases.push(views(sample)?);
+    let probe = || Probe::new(&sample.inputs, |graph, values| graph.apply(sample.op.clone(), values));
+    match direction {
+        Direction::Forward => forward(sample, direction, &probe()?).map(Some),
+        Direction::Views if sample.inputs.is_empty() => Ok(None),
+        Direction::Views => views(sample).map(Some),
+        Direction::Neighbours => neighbours::case(sample),
+        Direction::Gradient => gradient(sample, &mut probe()?),
     }
-    cases.extend(gradient(sample, &mut probe)?);
-    Ok(cases)
 }
 
 /// Checks that a sample that must fail is refused by `infer` with the kind and the words it says; others are right.
@@ -109,7 +125,8 @@ pub fn check_error(sample: &Sample) -> Result<()> {
     }
 }
 
-fn forward(sample: &Sample, direction: Direction, probe: &Probe) -> Result<Case> {
+/// The case of what a probe gives, with the sample's own tolerance.
+pub(super) fn forward(sample: &Sample, direction: Direction, probe: &Probe) -> Result<Case> {
     let results = probe.outputs.iter().enumerate().map(|(i, value)| (format!("out{i}"), *value)).collect();
     case(sample, direction, probe, results, |_, _| sample.tolerance)
 }
@@ -271,7 +288,7 @@ mod tests {
     fn every_case_is_complete_and_the_f32_reference_passes_it() {
         let cases = cases(&sample()).unwrap();
         let directions: Vec<Direction> = cases.iter().map(|case| case.direction).collect();
-        assert_eq!(directions, [Direction::Forward, Direction::Views, Direction::Gradient]);
+        assert_eq!(directions, Direction::ALL);
         for case in cases {
             case.graph.verify().unwrap();
             let leaves = case.leaves.iter().map(|(name, array)| ((Leaf::Input, name.clone()), array.clone())).collect();

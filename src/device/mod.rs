@@ -226,6 +226,19 @@ impl Device {
         Ok(Device::new(Backend::Gpu(Box::new(gpu)), reason, options))
     }
 
+    /// The same adapter (or the CPU) opened once more, with other options. It shares nothing with this device but what
+    /// [`Device::rewrite_kernels`] says.
+    ///
+    /// # Errors
+    /// When the adapter cannot be opened again.
+    pub fn reopened_with(&self, options: Options) -> Result<Self> {
+        let backend = match &self.0.backend {
+            Backend::Cpu => Backend::Cpu,
+            Backend::Gpu(gpu) => Backend::Gpu(Box::new(pollster::block_on(gpu.reopened_with(options))?)),
+        };
+        Ok(Device::new(backend, self.reason(), options))
+    }
+
     /// The device that a command-line word names: `auto`, `cpu`, `gpu`, `software`, or a part of an adapter's name.
     ///
     /// # Errors
@@ -281,6 +294,15 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu => Counters::default(),
             Backend::Gpu(gpu) => gpu.counters(),
+        }
+    }
+
+    /// A number for every kernel compiled so far, the same on every device that compiled the same text: to count the
+    /// distinct ones of several devices. None on the CPU.
+    pub fn kernels(&self) -> Vec<u64> {
+        match &self.0.backend {
+            Backend::Cpu => Vec::new(),
+            Backend::Gpu(gpu) => gpu.kernels(),
         }
     }
 

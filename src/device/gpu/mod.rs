@@ -22,6 +22,7 @@ pub use source::FILES;
 
 use super::{AdapterInfo, Counters, GpuChoice, Options, Rewrite, Tiles};
 use crate::error::{Error, ErrorKind, Result};
+use crate::random::stream_id;
 use crate::schedule::Capabilities;
 
 /// Runs that may be under way at once: enough to keep a GPU busy, few enough that inputs do not pile up.
@@ -29,6 +30,7 @@ const MAX_IN_FLIGHT: usize = 4;
 
 /// A GPU that is open.
 pub struct Gpu {
+    adapter: wgpu::Adapter,
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: AdapterInfo,
@@ -157,12 +159,22 @@ impl Gpu {
         let infos: Vec<AdapterInfo> = all.iter().map(|adapter| describe(&adapter.get_info())).collect();
         let chosen = super::choose(&infos, choice)?;
         let adapter = all.into_iter().nth(chosen).expect("the index is of this list");
-        Self::open_adapter(&adapter, options).await
+        Self::open_adapter(adapter, options).await
     }
 
-    async fn open_adapter(adapter: &wgpu::Adapter, options: Options) -> Result<Self> {
+    /// The same adapter once more, with options of its own; kernels are rewritten there as here.
+    ///
+    /// # Errors
+    /// When the adapter cannot be opened again.
+    pub async fn reopened_with(&self, options: Options) -> Result<Self> {
+        let again = Self::open_adapter(self.adapter.clone(), options).await?;
+        again.rewrite_kernels(self.rewrite.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone());
+        Ok(again)
+    }
+
+    async fn open_adapter(adapter: wgpu::Adapter, options: Options) -> Result<Self> {
         let limits = adapter.limits();
-        let info = describe_fully(adapter);
+        let info = describe_fully(&adapter);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("neuropil"),
@@ -196,6 +208,7 @@ impl Gpu {
         };
         let kernel_limits = Limits { direct, workgroups: limits.max_compute_workgroups_per_dimension };
         Ok(Gpu {
+            adapter,
             device,
             queue,
             info,
@@ -220,6 +233,12 @@ impl Gpu {
     /// As [`crate::device::Device::rewrite_kernels`].
     pub fn rewrite_kernels(&self, rewrite: Option<Rewrite>) {
         *self.rewrite.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = rewrite;
+    }
+
+    /// A number for every kernel compiled so far, from its text.
+    pub fn kernels(&self) -> Vec<u64> {
+        let kernels = self.kernels.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        kernels.keys().map(|(text, _)| stream_id(text)).collect()
     }
 
     /// What is open.

@@ -1,0 +1,151 @@
+//! The ways in which a device can make and run its kernels.
+//!
+//! The kernels that a device uses are not the only ones it could use: products have two forms, of which it takes the one
+//! that is faster there; operations are fused with their neighbours or not; shaders have the runtime checks of a browser
+//! or not. Each is a [`Variant`]: the options with which the device is opened, and the cases that are worth running so.
+//! A case whose kernels are the same as in the first variant is not run again.
+
+use crate::check::cases::{Case, Direction};
+use crate::device::{Device, Options, Tiles};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::graph::Tolerance;
+use crate::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
+use crate::simplify::simplify;
+
+/// A way of making and running kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// `as used`, `checked`, `unfused`, `staged`, `direct`.
+    pub name: &'static str,
+    /// What it means, for people.
+    pub description: &'static str,
+    /// How the device is opened.
+    pub options: Options,
+    /// Which cases differ from those of the first variant.
+    cases: Cases,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cases {
+    All,
+    /// Where fusion makes a difference.
+    Fused,
+    /// Where there is a product or a convolution inside.
+    Products,
+}
+
+/// The variants of `device`, the one in which it is used first. On the CPU there are two.
+pub fn variants(device: &Device) -> Vec<Variant> {
+    // Every element is compared here, so kernels need no proof of their own first.
+    let used = Options { guards: true, unproven: true, ..device.options() };
+    let as_used = Variant {
+        name: "as used",
+        description: "the kernels that training uses, with guard words around every intermediate tensor",
+        options: used,
+        cases: Cases::All,
+    };
+    let unfused = Variant {
+        name: "unfused",
+        description: "every operation in kernels of its own, where fusion makes a difference",
+        options: Options { unfused: true, ..used },
+        cases: Cases::Fused,
+    };
+    let Some(adapter) = device.adapter() else { return vec![as_used, unfused] };
+    let checked = Variant {
+        name: "checked",
+        description: "shaders with every runtime check that a browser compiles in",
+        options: Options { checked: true, ..used },
+        cases: Cases::All,
+    };
+    let direct = match used.tiles {
+        Tiles::Auto => adapter.software,
+        Tiles::Staged => false,
+        Tiles::Direct => true,
+    };
+    let (name, description, tiles) = if direct {
+        ("staged", "products and convolutions through workgroup memory, as hardware GPUs compute them", Tiles::Staged)
+    } else {
+        ("direct", "products and convolutions without workgroup memory, as software rasterisers do", Tiles::Direct)
+    };
+    let other = Variant { name, description, options: Options { tiles, ..used }, cases: Cases::Products };
+    vec![as_used, checked, unfused, other]
+}
+
+impl Variant {
+    /// The case as this variant runs it; `None` if its kernels are those of the first variant. `device` is the one of this
+    /// variant.
+    ///
+    /// # Errors
+    /// When the case cannot be scheduled.
+    pub fn admit(&self, device: &Device, case: Case) -> Result<Option<Case>> {
+        match self.cases {
+            Cases::All => Ok(Some(case)),
+            // Without fusion, a view or a neighbour is a kernel that the samples of that operation run.
+            Cases::Fused if !matches!(case.direction, Direction::Forward | Direction::Gradient) => Ok(None),
+            Cases::Fused => {
+                let (fused, unfused) = (scheduled(device, &case, false)?, scheduled(device, &case, true)?);
+                let roundings = halves(&unfused).saturating_sub(halves(&fused));
+                Ok((steps(&fused) != steps(&unfused)).then(|| rounded(case, roundings)))
+            }
+            Cases::Products => {
+                let schedule = scheduled(device, &case, self.options.unfused)?;
+                let product = schedule.steps.iter().any(|step| matches!(step.work, Work::Gemm { .. }));
+                Ok(product.then_some(case))
+            }
+        }
+    }
+}
+
+/// How many results of steps are stored as `f16`.
+fn halves(schedule: &Schedule) -> usize {
+    let stored = schedule.steps.iter().flat_map(|step| &step.writes);
+    stored.filter(|slot| schedule.slot(**slot).ty.dtype == DType::F16).count()
+}
+
+/// The case with room for so many more roundings to `f16`: without fusion, results on the way are stored.
+fn rounded(mut case: Case, roundings: usize) -> Case {
+    for want in case.wants.iter_mut().filter(|want| want.tolerance.absolute > 0.0) {
+        want.tolerance.absolute += roundings as f64 * Tolerance::HALF.absolute;
+        want.tolerance.relative += roundings as f64 * Tolerance::HALF.relative;
+    }
+    case
+}
+
+/// The case's schedule on `device`, were it opened with or without fusion.
+fn scheduled(device: &Device, case: &Case, unfused: bool) -> Result<Schedule> {
+    let graph = simplify(&case.graph)?;
+    device.with_capabilities(|capabilities| {
+        schedule(&graph, &StoreLayout::default(), &Capabilities { unfused, ..*capabilities })
+    })
+}
+
+/// The work of a schedule as text, to compare.
+fn steps(schedule: &Schedule) -> Vec<String> {
+    schedule.steps.iter().map(|step| format!("{:?}", step.work)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::cases::cases;
+    use crate::ops::REGISTRY;
+
+    #[test]
+    fn the_cpu_has_two_and_runs_nothing_twice() {
+        let device = Device::cpu();
+        let [as_used, unfused] = variants(&device)[..] else { panic!("two variants") };
+        assert!(as_used.options.guards && !as_used.options.unfused && unfused.options.unfused);
+        let device = device.reopened_with(unfused.options).unwrap();
+        let runs = |op: &str, direction| {
+            let family = REGISTRY.iter().find(|family| family.name == op).unwrap();
+            let samples = (family.samples)();
+            let case = cases(&samples[0]).unwrap().into_iter().find(|case| case.direction == direction).unwrap();
+            assert!(as_used.admit(&device, case.clone()).unwrap().is_some());
+            unfused.admit(&device, case).unwrap().is_some()
+        };
+        assert!(!runs("cumsum", Direction::Forward) && !runs("matmul", Direction::Forward));
+        assert!(runs("softmax", Direction::Forward) && runs("matmul", Direction::Gradient));
+        assert!(!runs("softmax", Direction::Views));
+    }
+}
