@@ -14,11 +14,13 @@ pub mod catalog;
 pub mod compare;
 pub mod function;
 pub mod gradients;
+pub mod kinks;
 pub mod parity;
 mod probe;
 pub mod pytorch;
 pub mod reference;
 pub mod rounding;
+pub mod sides;
 
 pub use cases::{Case, Direction, Want, cases, check_error};
 pub use compare::{Comparison, compare};
