@@ -13,6 +13,7 @@
 use crate::array::Array;
 use crate::check::probe::Probe;
 use crate::check::reference::{self, Leaves};
+use crate::check::sides;
 use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Expect, Graph, Sample, Value};
@@ -77,8 +78,8 @@ impl Outcome {
 
 /// Checks the gradient rule of an operation at a sample.
 ///
-/// Skipped are samples that must fail, that are not smooth, that have no floats to differentiate, and operations that say
-/// they have no gradient.
+/// Where a sample is not smooth, the gradient must lie between the slopes of the two sides: see [`sides`]. Skipped are samples
+/// that must fail, that have no floats to differentiate or no slopes, and operations that say they have no gradient.
 ///
 /// # Errors
 /// What inference and references report, and a function that turns out not to be smooth at the point.
@@ -87,6 +88,7 @@ pub fn sample(sample: &Sample) -> Result<Outcome> {
 }
 
 /// Checks the gradient of the gradient of an operation at a sample: the function is `x ↦ ∂loss/∂x`, all inputs together.
+/// Samples that are not smooth are skipped: where the slope jumps it has no slope.
 ///
 /// # Errors
 /// As [`sample`].
@@ -130,9 +132,23 @@ fn of_sample(sample: &Sample, second: bool) -> Result<Outcome> {
         return Ok(Outcome::Skipped("the sample is an error".to_owned()));
     }
     if !sample.smooth {
-        return Ok(Outcome::Skipped("the sample is not smooth".to_owned()));
+        return if second { Ok(Outcome::Skipped("the sample is not smooth".to_owned())) } else { rough(sample) };
     }
     check(&sample.inputs, |graph, values| graph.apply(sample.op.clone(), values), second)
+}
+
+/// A sample that is not smooth: each element against the slopes of its two sides.
+fn rough(sample: &Sample) -> Result<Outcome> {
+    if let Some(reason) = sample.convention {
+        return Ok(Outcome::Skipped(format!("by convention: {reason}")));
+    }
+    Ok(match sides::of_sample(sample)? {
+        None => Outcome::Skipped("nothing to differentiate, or no gradient".to_owned()),
+        Some(sides) if sides.errors.is_empty() => {
+            Outcome::Skipped(format!("no element has a slope to either side: {}", sides.reasons()))
+        }
+        Some(sides) => Outcome::Checked(sides.errors),
+    })
 }
 
 fn check(
@@ -351,7 +367,9 @@ mod tests {
         assert_eq!(reason(&[Array::full(&[2], 1u32)], "cast_f32"), "no elements of floats among the inputs");
         assert_eq!(reason(&[Array::full(&[0], 1f32)], "exp"), "no elements of floats among the inputs");
         assert_eq!(reason(&[Array::full(&[2], 1f32)], "cast_u32"), "no float outputs");
-        let rough = sample(&cube(right).not_smooth()).unwrap();
+        let agreed = sample(&cube(right).by_convention("everyone does it")).unwrap();
+        assert!(matches!(agreed, Outcome::Skipped(reason) if reason == "by convention: everyone does it"));
+        let rough = second_order(&cube(right).not_smooth()).unwrap();
         assert!(matches!(rough, Outcome::Skipped(reason) if reason.contains("not smooth")));
     }
 }

@@ -17,6 +17,7 @@ pub mod findings;
 pub mod fresh;
 pub mod function;
 pub mod gradients;
+pub mod kinks;
 mod neighbours;
 pub mod parity;
 mod probe;
@@ -25,6 +26,7 @@ pub mod reference;
 pub mod replay;
 pub mod rounding;
 pub mod shrink;
+pub mod sides;
 pub mod suite;
 pub mod variants;
 

@@ -77,7 +77,7 @@ impl Probe {
     }
 
     /// An input leaf with data. Doubles are `f32` in a graph.
-    fn leaf(&mut self, name: String, array: Array) -> Result<Value> {
+    pub fn leaf(&mut self, name: String, array: Array) -> Result<Value> {
         let dtype = if array.dtype() == DType::F64 { DType::F32 } else { array.dtype() };
         let value = self.graph.leaf(Leaf::Input, &name, TensorType::new(dtype, array.shape()))?;
         self.leaves.insert((Leaf::Input, name), array);

@@ -20,8 +20,11 @@ pub struct Sample {
     pub tolerance: Tolerance,
     /// What must happen.
     pub expect: Expect,
-    /// Whether the gradient is compared with central differences: off where the function is not smooth.
+    /// Whether the gradient is compared with central differences; where the function is not smooth, with the slopes of its
+    /// two sides.
     pub smooth: bool,
+    /// Why the gradient is no slope at all, if so.
+    pub convention: Option<&'static str>,
 }
 
 /// What a sample must give.
@@ -74,7 +77,8 @@ impl Tolerance {
 impl Sample {
     /// A smooth sample that must give what the reference computes.
     pub fn new(name: impl Into<String>, op: impl Op, inputs: Vec<Array>, tolerance: Tolerance) -> Self {
-        Sample { name: name.into(), op: Arc::new(op), inputs, tolerance, expect: Expect::Reference, smooth: true }
+        let (expect, smooth, convention) = (Expect::Reference, true, None);
+        Sample { name: name.into(), op: Arc::new(op), inputs, tolerance, expect, smooth, convention }
     }
 
     /// A sample that `infer` must refuse with these words.
@@ -104,10 +108,17 @@ impl Sample {
         self
     }
 
-    /// Leaves out the comparison with central differences, where the function has no derivative.
+    /// Compares the gradient with the slopes of the two sides, where the function has no derivative: it must lie between them.
     #[must_use]
     pub fn not_smooth(mut self) -> Self {
         self.smooth = false;
+        self
+    }
+
+    /// Compares the gradient with no slope: it is what PyTorch has agreed on, for this reason.
+    #[must_use]
+    pub fn by_convention(mut self, reason: &'static str) -> Self {
+        (self.smooth, self.convention) = (false, Some(reason));
         self
     }
 }
