@@ -2,7 +2,7 @@
 //!
 //! [`parity`] runs a traced function on a device and compares all it gives with the `f64` reference: outputs, gradients,
 //! updates, and the gradients of its outputs with respect to float inputs and parameters, each output element with an
-//! upstream gradient of its own. [`gradients`] needs no device: it holds those gradients against central differences. The
+//! upstream gradient of its own. [`gradients()`] needs no device: it holds those gradients against central differences. The
 //! first finds wrong kernels, the second wrong gradient rules.
 
 use std::fmt;
