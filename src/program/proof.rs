@@ -217,7 +217,7 @@ fn says_nothing(words: &[u32], dtype: DType) -> bool {
 
 /// The operation of a step's label, if it is one that `check` knows: `conv2d` of `conv1 conv2d+add+relu`.
 fn operation(label: &str) -> Option<&str> {
-    let parts = label.split(' ').filter(|word| !word.starts_with('×')).next_back()?;
+    let parts = label.split(' ').rfind(|word| !word.starts_with('×'))?;
     let name = parts.split('+').next()?;
     let known = |family: &crate::ops::Family| (family.samples)().iter().any(|sample| sample.op.name() == name);
     REGISTRY.iter().any(known).then_some(name)
