@@ -113,7 +113,13 @@ struct Job {
 }
 
 /// In [`Level::Quick`], the share of the operations that also run in the other variants.
-const QUICK_OTHERS: u64 = 8;
+const QUICK_OTHERS: u64 = 4;
+
+/// The most threads: each has a device, and the memory of one.
+const MOST_THREADS: usize = 8;
+
+/// A device that has compiled more kernels than this is opened anew: some drivers keep half a megabyte for each.
+const KERNELS_KEPT: u64 = 1000;
 
 impl Suite {
     /// Chooses what is run.
@@ -180,7 +186,7 @@ impl Suite {
     pub fn run(&self, mut report: impl FnMut(Event<'_>)) -> Result<Outcome> {
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let tallies: Vec<Mutex<Tally>> = self.variants.iter().map(|_| Mutex::default()).collect();
-        let threads = rayon::current_num_threads().min(self.jobs.len());
+        let threads = rayon::current_num_threads().min(MOST_THREADS).min(self.jobs.len());
         let mut order = InOrder::default();
         let mut outcome = Outcome { variants: Vec::new(), lost: None };
         thread::scope(|scope| {
@@ -213,7 +219,7 @@ impl Suite {
         Ok(outcome)
     }
 
-    /// What a thread does: one job after the other, on a device that is opened again where the variant changes.
+    /// What a thread does: one job after the other, on a device that is opened again for another variant.
     fn work(
         &self,
         next: &AtomicUsize,
@@ -228,7 +234,10 @@ impl Suite {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = self.jobs.get(number) else { break };
             let start = Instant::now();
-            let device = match opened.take().filter(|(variant, _)| *variant == job.variant) {
+            let fits = |(variant, device): &(usize, Device)| {
+                *variant == job.variant && device.counters().pipelines <= KERNELS_KEPT
+            };
+            let device = match opened.take().filter(fits) {
                 Some((_, device)) => device,
                 None => match self.device.reopened_with(self.variants[job.variant].options) {
                     Ok(device) => device,

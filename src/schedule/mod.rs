@@ -3,8 +3,8 @@
 //! [`fuse`] decides which nodes become one step, [`order`] puts what needs gradients last and lets updates work in place,
 //! [`memory`] places every stored tensor in an arena by its lifetime and merges what an optimizer does to neighbouring
 //! parameters into one step. A [`Schedule`] is plain data with a verifier and a printer; [`evaluate`] says in `f64` what its
-//! steps must give. Before: [`crate::simplify`].
-//! After: [`crate::device`] lowers every step to dispatches or loops; it never looks at operations.
+//! steps must give. Before: [`crate::simplify`]. After: [`crate::device`] lowers every step to dispatches or loops; it never
+//! looks at operations.
 
 pub mod evaluate;
 mod fuse;

@@ -1,7 +1,7 @@
 //! Expressions at one element: every term in order, as a [`Number`].
 
 use super::Stored;
-use super::number::{ARGUMENTS, Number, apply};
+use super::number::{ARGUMENTS, Arithmetic, Number, apply};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Access, Expression, Term, TermId};
@@ -37,6 +37,7 @@ enum Prepared<'a> {
     Apply {
         row: &'static Row,
         dtype: DType,
+        arithmetic: Option<Arithmetic>,
         arguments: &'a [TermId],
     },
 }
@@ -81,7 +82,8 @@ impl<'a> Evaluator<'a> {
                         return Err(malformed(format!("{} takes {} arguments", function.name, arguments.len())));
                     }
                     let dtype = arguments.last().map_or(*dtype, |&last| expression.terms[last].dtype()).computed();
-                    Prepared::Apply { row: row_named(function.name)?, dtype, arguments }
+                    let row = row_named(function.name)?;
+                    Prepared::Apply { row, dtype, arithmetic: Arithmetic::of(row, dtype), arguments }
                 }
             })
         };
@@ -118,7 +120,13 @@ impl<'a> Evaluator<'a> {
                     let words = philox([(flat / 4) as u32, *step, *stream, 0], *key);
                     Number::exact(f64::from(words[flat % 4]))
                 }
-                Prepared::Apply { row, dtype, arguments } => {
+                Prepared::Apply { row, dtype, arithmetic, arguments } => {
+                    if let (Some(arithmetic), &[a, b]) = (arithmetic, *arguments)
+                        && let Some(number) = arithmetic.apply(self.numbers[a], self.numbers[b])
+                    {
+                        self.numbers.push(number);
+                        continue;
+                    }
                     let mut values = [Number::exact(0.0); ARGUMENTS];
                     values.iter_mut().zip(*arguments).for_each(|(value, &term)| *value = self.numbers[term]);
                     apply(row, *dtype, &values[..arguments.len()])

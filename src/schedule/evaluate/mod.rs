@@ -6,6 +6,7 @@
 //! [`number`] says how. An operation with a shader of its own is judged by its reference, on whole operands.
 
 mod expression;
+mod fold;
 mod number;
 mod product;
 mod reduce;
@@ -25,11 +26,13 @@ use crate::shape::{element_count, unravel};
 use expression::Evaluator;
 use number::Number;
 
-/// Elements that are evaluated of a result at most and at least, if it has as many.
+/// Elements that are evaluated of a result at most.
 const MOST: usize = 512;
-const LEAST: usize = 16;
-/// Terms and functions evaluated in a step, unless even [`LEAST`] elements take more.
+/// Terms and functions evaluated in a step, unless [`LEAST`] elements take more.
 const BUDGET: usize = 1 << 19;
+/// Elements that are evaluated at least, if there are as many; and where one of them takes more than [`BUDGET`].
+const LEAST: usize = 8;
+const LEAST_LONG: usize = 2;
 
 /// One element of a result, as it must be.
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +226,7 @@ impl Found<'_> {
 /// Row-major indices of `shape`, ascending: all, or corners, edges and others, each at a `cost`.
 fn choose(label: &str, shape: &[usize], cost: usize, choice: Choice) -> Vec<usize> {
     let total = element_count(shape);
-    let limit = (BUDGET / cost.max(1)).clamp(LEAST, MOST);
+    let limit = (BUDGET / cost.max(1)).clamp(if cost > BUDGET { LEAST_LONG } else { LEAST }, MOST);
     if choice == Choice::All || total <= limit {
         return (0..total).collect();
     }
@@ -233,7 +236,7 @@ fn choose(label: &str, shape: &[usize], cost: usize, choice: Choice) -> Vec<usiz
     let wide: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] > 1).collect();
     // The corners: the first and last of everything, then those between.
     let corners = 1usize << wide.len().min(12);
-    for corner in [0, corners - 1].into_iter().chain(1..corners - 1).take(limit / 2) {
+    for corner in [0, corners - 1].into_iter().chain(1..corners - 1).take((limit / 2).max(2)) {
         let last = wide.iter().enumerate().filter(|(bit, _)| corner >> (bit % 12) & 1 == 1);
         chosen.insert(last.map(|(_, &axis)| (shape[axis] - 1) * steps[axis]).sum::<usize>());
     }
@@ -266,6 +269,7 @@ mod tests {
         assert!(chosen.contains(&0) && chosen.contains(&last) && chosen.contains(&31));
         assert_eq!(chosen, choose("conv", &shape, 1, Choice::Some));
         assert_eq!(choose("conv", &shape, BUDGET, Choice::Some).len(), LEAST);
+        assert_eq!(choose("conv", &shape, 2 * BUDGET, Choice::Some), [0, last]);
         assert_eq!(choose("conv", &[3, 5], 1, Choice::Some).len(), 15);
         assert_eq!(choose("conv", &[3, 0], 1, Choice::Some).len(), 0);
         assert_eq!(choose("conv", &[100, 100], 1, Choice::All).len(), 10_000);

@@ -13,9 +13,9 @@ pub(super) const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
 /// What one rounding to `f16` does at most.
 const HALF_ROUNDING: f64 = 1.0 / (1 << 11) as f64;
 /// The largest `f32`; what is nearly as large may overflow on one device and not on another.
-const LARGEST: f64 = f32::MAX as f64;
+pub(super) const LARGEST: f64 = f32::MAX as f64;
 /// The smallest normal `f32` and `f16`: drivers may take what is below for zero.
-const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+pub(super) const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 const SMALLEST_HALF: f64 = 1.0 / (1 << 14) as f64;
 
 /// A number in `f64`, and how far from it a device may be.
@@ -100,6 +100,39 @@ pub(super) fn deviation(center: f64, moved: f64) -> f64 {
 
 /// The number of arguments that a function may have.
 pub(super) const ARGUMENTS: usize = 8;
+
+/// What long sums are mostly made of, whose errors are known without trying.
+#[derive(Clone, Copy)]
+pub(super) enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+}
+
+impl Arithmetic {
+    /// `None` for other functions, and for integers.
+    pub fn of(row: &Row, dtype: DType) -> Option<Self> {
+        match row.function.name {
+            _ if !dtype.is_float() => None,
+            "add" => Some(Arithmetic::Add),
+            "sub" => Some(Arithmetic::Sub),
+            "mul" => Some(Arithmetic::Mul),
+            _ => None,
+        }
+    }
+
+    /// As [`apply`] does; `None` near what is no finite number.
+    pub fn apply(self, a: Number, b: Number) -> Option<Number> {
+        let (value, error) = match self {
+            Arithmetic::Add => (a.value + b.value, a.error + b.error),
+            Arithmetic::Sub => (a.value - b.value, a.error + b.error),
+            Arithmetic::Mul => (a.value * b.value, a.value.abs() * b.error + b.value.abs() * a.error),
+        };
+        let Tolerance { absolute, relative, .. } = Tolerance::ROUNDED;
+        let number = Number { value, error: error + absolute + relative * value.abs() };
+        (number.value.abs() + number.error < 0.5 * LARGEST).then_some(number)
+    }
+}
 
 /// A function of the table, applied to numbers; `dtype` is the type of its last argument.
 pub(super) fn apply(row: &Row, dtype: DType, arguments: &[Number]) -> Number {
@@ -214,135 +247,6 @@ pub(super) fn word_value(word: u32, dtype: DType) -> f64 {
     }
 }
 
-/// A sum of numbers in any order, by a device that adds in `f32`.
-///
-/// Rounding errors of additions are in proportion to partial sums, and as likely up as down: the error of `n` terms grows
-/// like `√n` times the sum of their magnitudes, of which this is six standard deviations. Where all roundings go one way,
-/// as for equal terms, a plain loop in `f32` shows it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sum {
-    count: usize,
-    value: f64,
-    magnitudes: f64,
-    error: f64,
-    single: f32,
-    /// The largest error of the plain loop, relative to the magnitudes so far.
-    drift: f64,
-}
-
-impl Sum {
-    pub fn add(&mut self, term: Number) {
-        self.count += 1;
-        self.value += term.value;
-        self.magnitudes += term.value.abs();
-        self.error += term.error;
-        self.single += term.value as f32;
-        let distance = (f64::from(self.single) - self.value).abs();
-        if distance > self.drift * self.magnitudes {
-            self.drift = distance / self.magnitudes;
-        }
-    }
-
-    /// How far the sum of the magnitudes may be off, relative to itself.
-    pub fn roughness(&self) -> f64 {
-        let drift = if self.drift.is_finite() { self.drift } else { 0.0 };
-        length(self.count) + 2.0 * drift
-    }
-
-    pub fn finish(self) -> Number {
-        let Sum { value, magnitudes, error, .. } = self;
-        if !value.is_finite() {
-            // NaN and infinite terms give the same in any order.
-            return Number { value, error: if error.is_finite() { 0.0 } else { f64::INFINITY } };
-        }
-        if magnitudes > LARGEST {
-            return Number { value, error: f64::INFINITY };
-        }
-        Number { value, error: error + self.roughness() * magnitudes }.in_f32()
-    }
-
-    /// The sum of the terms' magnitudes.
-    pub fn magnitudes(&self) -> f64 {
-        self.magnitudes
-    }
-}
-
-/// The error of `count` additions relative to the sum of magnitudes.
-pub(super) fn length(count: usize) -> f64 {
-    if count <= 1 { 0.0 } else { ROUNDING * (8.0 + 2.0 * (count as f64).sqrt()) }
-}
-
-/// The product of numbers in any order.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Product {
-    number: Number,
-}
-
-impl Product {
-    pub fn new() -> Self {
-        Product { number: Number::exact(1.0) }
-    }
-
-    pub fn multiply(&mut self, factor: Number) {
-        let Number { value, error } = self.number;
-        let product = value * factor.value;
-        let grown = value.abs() * factor.error + factor.value.abs() * error + error * factor.error;
-        let error = grown + 2.0 * ROUNDING * product.abs();
-        // In another order a part may be too large, or too small, for f32.
-        let lost = product.is_finite() && (product.abs() > LARGEST || product != 0.0 && product.abs() < SMALLEST);
-        self.number = Number { value: product, error: if lost || error.is_nan() { f64::INFINITY } else { error } };
-        if product.is_nan() && !grown.is_infinite() {
-            self.number.error = 0.0;
-        }
-    }
-
-    pub fn finish(self) -> Number {
-        self.number
-    }
-}
-
-/// The largest of numbers, and which one it is: NaN before all, the first of equals.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Largest {
-    candidates: Vec<(Number, u32)>,
-}
-
-impl Largest {
-    pub fn offer(&mut self, number: Number, position: u32) {
-        self.candidates.push((number, position));
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.candidates.is_empty()
-    }
-
-    /// The value and the position; the latter is unknown where several could win.
-    pub fn finish(self) -> [Number; 2] {
-        let nan = self.candidates.iter().find(|(number, _)| number.value.is_nan());
-        if let Some(&(number, position)) = nan {
-            let known = self.candidates.iter().all(|(number, _)| number.error.is_finite());
-            let error = if known { 0.0 } else { f64::INFINITY };
-            return [Number { value: number.value, error }, Number { value: f64::from(position), error }];
-        }
-        let mut best = (Number::exact(f64::NEG_INFINITY), u32::MAX);
-        let (mut low, mut high) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-        for &(number, position) in &self.candidates {
-            if number.value > best.0.value || best.1 == u32::MAX {
-                best = (number, position);
-            }
-            low = low.max(number.value - number.error);
-            high = high.max(number.value + number.error);
-        }
-        let value = best.0.value;
-        let error = deviation(value, high).max(deviation(value, low));
-        // Those that might be the largest. Of equal ones that are exact the first is.
-        let mut rivals = self.candidates.iter().filter(|(number, _)| number.value + number.error >= low);
-        let unknown = rivals.clone().count() > 1 && rivals.any(|(number, _)| number.error > 0.0);
-        let doubt = if unknown { f64::INFINITY } else { 0.0 };
-        [Number { value, error }, Number { value: f64::from(best.1), error: doubt }]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,7 +254,7 @@ mod tests {
 
     impl Number {
         /// Whether a device may have this value.
-        fn allows(&self, value: f64) -> bool {
+        pub fn allows(&self, value: f64) -> bool {
             deviation(self.value, value) <= self.error
         }
     }
@@ -368,6 +272,20 @@ mod tests {
         assert!(of("exp", &[(5.0, 1e-3)]).error > 0.14);
         assert!(of("relu", &[(-1.0, 1e-3)]).error == 0.0);
         assert!(of("relu", &[(-1e-4, 1e-3)]).allows(9e-4));
+    }
+
+    #[test]
+    fn arithmetic_is_what_the_function_is() {
+        let (a, b) = (Number { value: 1.5, error: 1e-3 }, Number { value: -2.0, error: 1e-4 });
+        for name in ["add", "sub", "mul"] {
+            let row = row_named(name).unwrap();
+            let quick = Arithmetic::of(row, DType::F32).unwrap();
+            let (quick, slow) = (quick.apply(a, b).unwrap(), apply(row, DType::F32, &[a, b]));
+            assert!(quick.value == slow.value && (quick.error - slow.error).abs() < 1e-12, "{quick:?} {slow:?}");
+        }
+        let largest = Number::exact(3e38);
+        assert_eq!(Arithmetic::Add.apply(largest, largest), None);
+        assert!(Arithmetic::of(row_named("add").unwrap(), DType::U32).is_none());
     }
 
     #[test]
@@ -397,36 +315,5 @@ mod tests {
             apply(row_named("sub").unwrap(), DType::I32, &[Number::exact(-1.0), Number::exact(1.0)]).value,
             -2.0
         );
-    }
-
-    #[test]
-    fn a_missing_term_of_a_sum_shows() {
-        let mut sum = Sum::default();
-        (0..5000).for_each(|i| sum.add(Number::exact(0.5 + f64::from(i % 7))));
-        let number = sum.finish();
-        assert!(number.allows(number.value * (1.0 + 1e-6)) && !number.allows(number.value - 0.5), "{number:?}");
-        // Equal terms round alike.
-        let (mut sum, mut single) = (Sum::default(), 0f32);
-        for _ in 0..1000 {
-            sum.add(Number::exact(f64::from(0.1f32)));
-            single += 0.1;
-        }
-        assert!(sum.finish().allows(f64::from(single)));
-    }
-
-    #[test]
-    fn the_largest_is_known_or_not() {
-        let largest = |numbers: &[(f64, f64)]| {
-            let mut largest = Largest::default();
-            for (position, &(value, error)) in (0..).zip(numbers) {
-                largest.offer(Number { value, error }, position);
-            }
-            largest.finish()
-        };
-        assert_eq!(largest(&[(1.0, 0.0), (3.0, 0.0), (3.0, 0.0)]), [Number::exact(3.0), Number::exact(1.0)]);
-        let [value, position] = largest(&[(1.0, 0.0), (3.0, 0.1), (2.9, 0.1)]);
-        assert!(value.allows(3.1) && position.error.is_infinite());
-        assert!(largest(&[(1.0, 0.0), (f64::NAN, 0.0)])[0].value.is_nan());
-        assert_eq!(largest(&[(f64::NEG_INFINITY, 0.0)])[1], Number::exact(0.0));
     }
 }

@@ -1,7 +1,8 @@
 //! Elements of matrix products, by their definition: `Σ_k A[g][m][k] · B[g][k][n]`.
 
 use super::Stored;
-use super::number::{Number, ROUNDING, Sum};
+use super::fold::Sum;
+use super::number::{Number, ROUNDING};
 use crate::error::Result;
 use crate::graph::{Gemm, Operand};
 

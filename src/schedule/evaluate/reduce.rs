@@ -2,7 +2,8 @@
 
 use super::Stored;
 use super::expression::Evaluator;
-use super::number::{Largest, Number, Product, ROUNDING, Sum, length};
+use super::fold::{Largest, Product, Sum, length};
+use super::number::{Number, ROUNDING, word_value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Accumulator, Reduce};
 use crate::shape::{strides, unravel};
@@ -75,7 +76,7 @@ fn sum(numbers: &[Number]) -> Number {
 fn wrapping_sum(numbers: &[Number], dtype: crate::DType) -> Number {
     let exact = numbers.iter().all(|number| number.error < 0.5);
     let words = numbers.iter().map(|number| number.value as i64 as u32);
-    let value = super::number::word_value(words.fold(0, u32::wrapping_add), dtype);
+    let value = word_value(words.fold(0, u32::wrapping_add), dtype);
     Number { value, error: if exact { 0.0 } else { f64::INFINITY } }
 }
 

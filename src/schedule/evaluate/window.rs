@@ -1,7 +1,8 @@
 //! Elements of pooling: one window, or all windows that cover a pixel.
 
 use super::Stored;
-use super::number::{Largest, Number, ROUNDING, Sum};
+use super::fold::{Largest, Sum};
+use super::number::{Number, ROUNDING};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Pooling, WindowKind};
 use crate::shape::unravel;
