@@ -3,6 +3,7 @@
 mod common;
 
 use neuropil::check;
+use neuropil::device::Options;
 use neuropil::graph::Sample;
 use neuropil::nn::{Activation, BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, Sequential};
 use neuropil::ops::custom::{Custom, Kernel};
@@ -140,13 +141,16 @@ fn a_wrong_shader_is_named_with_its_place() {
     let Some(gpu) = common::gpu() else { return };
     let images = images();
     check::parity(&gpu, through(double(RIGHT, 2.0)), &[("x", &images)]).unwrap();
-    let error = check::parity(&gpu, through(double(WRONG, 2.0)), &[("x", &images)]).unwrap_err();
-    let text = error.to_string();
+    let wrong = |device: &Device| {
+        let error = check::parity(device, through(double(WRONG, 2.0)), &[("x", &images)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parity);
+        error.to_string()
+    };
     // 173 = ((1 · 6 + 5) · 5 + 2) · 3 + 2.
-    assert!(
-        error.kind() == ErrorKind::Parity && text.contains("y[1, 5, 2, 2] is ") && text.contains("should be"),
-        "{text}"
-    );
+    let refused = wrong(&gpu);
+    assert!(refused.contains("double (a shader of its own) is wrong") && refused.contains("[1, 5, 2, 2]"), "{refused}");
+    let compared = wrong(&gpu.reopened_with(Options { unproven: true, ..gpu.options() }).unwrap());
+    assert!(compared.contains("y[1, 5, 2, 2] is ") && compared.contains("should be"), "{compared}");
 }
 
 #[test]
