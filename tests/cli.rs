@@ -146,10 +146,12 @@ fn check_runs_what_it_is_told() {
     let (quick, standard, full) = (cases("--op softmax --quick"), cases("--op softmax"), cases("--op softmax --full"));
     assert!(quick.0 < standard.0 && standard.0 < full.0, "{quick:?} {standard:?} {full:?}");
     assert_eq!((quick.1, standard.1, full.1), (2, 1, 2));
-    // By name: at the fixed inputs and at fresh ones.
-    let (row, gradient) = (cases("--op add --case row,"), cases("--op add --case gradient,"));
-    assert!(gradient.0 > 1 && row.0 > 1 && row.0 + gradient.0 < cases("--op add").0, "{row:?} {gradient:?}");
+    // By name: in every direction, at the fixed inputs and at fresh ones.
+    assert_eq!(cases("--op div --case row,"), (8, 1));
     assert_eq!(cases("--op softmax --variant unfused --case gradient --seed 3").1, 1);
+    // That nothing was found wrong is no answer where nothing was run.
+    let nothing = neuropil("check --op relu --variant unfused --case views --device cpu");
+    assert!(nothing.code == 2 && nothing.stderr.contains("nothing is run"), "{}{}", nothing.stdout, nothing.stderr);
 }
 
 #[test]

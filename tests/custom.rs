@@ -1,6 +1,8 @@
 //! Users' own operations: the one of the example on every device, and what the checks say of wrong ones.
 
 mod common;
+#[path = "common/double.rs"]
+mod double;
 
 #[path = "../examples/08_custom_operation.rs"]
 #[allow(dead_code, reason = "the example's main function is for people")]
@@ -8,6 +10,7 @@ mod example;
 
 use std::ops::ControlFlow;
 
+use double::{TWICE, double};
 use example::{channel_sum, local_response_norm};
 use neuropil::check::parity::check_samples;
 use neuropil::data::digits;
@@ -47,29 +50,6 @@ fn a_network_with_it_trains() {
         assert!(accuracy > 0.85, "{device:?}: {accuracy}");
     }
 }
-
-/// `x → 2x`, with a shader and a gradient that are given.
-fn double(wgsl: &'static str, slope: f64) -> Custom {
-    let reference = |_: &Custom, inputs: &[Array]| {
-        Ok(vec![Array::new(inputs[0].shape(), inputs[0].as_slice::<f64>()?.iter().map(|x| 2.0 * x).collect())?])
-    };
-    let kernel = |inputs: &[neuropil::graph::TensorType], _: &[neuropil::graph::TensorType]| Kernel {
-        extents: vec![inputs[0].len()],
-        workgroups: inputs[0].len().div_ceil(64),
-        ..Kernel::default()
-    };
-    Custom::new("double", wgsl, |inputs| Ok(inputs.to_vec()), reference, kernel).gradient(move |_, cx| {
-        let Some(g) = cx.gradient(0) else { return Ok(()) };
-        let gradient = cx.graph.scale(g, slope)?;
-        cx.give(0, gradient);
-        Ok(())
-    })
-}
-
-const TWICE: &str = "@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    if (id.x < params.extents.x) { out0[id.x] = 2.0 * in0[id.x]; }
-}";
 
 const TWICE_BUT_THE_LAST: &str = "@compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

@@ -1,12 +1,15 @@
 //! `check::parity` and `check::gradients` on functions of users: right ones pass on every device, wrong ones are named.
 
 mod common;
+#[path = "common/double.rs"]
+mod double;
 
+use double::{TWICE, double};
 use neuropil::check;
 use neuropil::device::Options;
 use neuropil::graph::Sample;
 use neuropil::nn::{Activation, BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, Sequential};
-use neuropil::ops::custom::{Custom, Kernel};
+use neuropil::ops::custom::Custom;
 use neuropil::optim::{Optimizer, Sgd};
 use neuropil::{Array, DType, Device, ErrorKind, Mode, Precision, Tensor, Trace};
 
@@ -99,29 +102,6 @@ fn mixed_precision_has_the_tolerance_of_its_roundings() {
     }
 }
 
-/// `x → 2x` by a shader and a gradient that are given.
-fn double(factor: &'static str, slope: f64) -> Custom {
-    let reference = |_: &Custom, inputs: &[Array]| {
-        Ok(vec![Array::new(inputs[0].shape(), inputs[0].as_slice::<f64>()?.iter().map(|x| 2.0 * x).collect())?])
-    };
-    let kernel = |inputs: &[neuropil::graph::TensorType], _: &[neuropil::graph::TensorType]| Kernel {
-        extents: vec![inputs[0].len()],
-        workgroups: inputs[0].len().div_ceil(64),
-        ..Kernel::default()
-    };
-    Custom::new("double", factor, |inputs| Ok(inputs.to_vec()), reference, kernel).gradient(move |_, cx| {
-        let Some(g) = cx.gradient(0) else { return Ok(()) };
-        let gradient = cx.graph.scale(g, slope)?;
-        cx.give(0, gradient);
-        Ok(())
-    })
-}
-
-const RIGHT: &str = "@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    if (id.x < params.extents.x) { out0[id.x] = 2.0 * in0[id.x]; }
-}";
-
 /// One element of 180 is off by one part in a thousand.
 const WRONG: &str = "@compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -140,7 +120,7 @@ fn through(op: Custom) -> impl Fn(&Trace) {
 fn a_wrong_shader_is_named_with_its_place() {
     let Some(gpu) = common::gpu() else { return };
     let images = images();
-    check::parity(&gpu, through(double(RIGHT, 2.0)), &[("x", &images)]).unwrap();
+    check::parity(&gpu, through(double(TWICE, 2.0)), &[("x", &images)]).unwrap();
     let wrong = |device: &Device| {
         let error = check::parity(device, through(double(WRONG, 2.0)), &[("x", &images)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parity);
@@ -156,8 +136,8 @@ fn a_wrong_shader_is_named_with_its_place() {
 #[test]
 fn a_wrong_gradient_rule_is_named_with_both_values() {
     let images = images();
-    check::gradients(through(double(RIGHT, 2.0)), &[("x", &images)]).unwrap();
-    let error = check::gradients(through(double(RIGHT, 1.999)), &[("x", &images)]).unwrap_err();
+    check::gradients(through(double(TWICE, 2.0)), &[("x", &images)]).unwrap();
+    let error = check::gradients(through(double(TWICE, 1.999)), &[("x", &images)]).unwrap_err();
     let text = error.to_string();
     assert!(error.kind() == ErrorKind::Parity && text.contains("the gradient of input \"x\" says"), "{text}");
     assert!(text.contains("where the loss changes by"), "{text}");

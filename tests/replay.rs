@@ -78,7 +78,10 @@ fn a_recording_holds_what_every_product_and_every_reduction_gave() {
 /// then.
 #[test]
 fn a_fault_in_one_layers_gradient_kernel_is_found_and_named() {
-    let Some(device) = common::open_gpu(Options::default()).or_else(common::skip) else { return };
+    // Without the proof on first use, which would refuse the kernel before.
+    let Some(device) = common::open_gpu(Options { unproven: true, ..Options::default() }).or_else(common::skip) else {
+        return;
+    };
     let mut trainer = trainer(&device, model(), Precision::F32);
     trainer.verify(1);
     for (images, labels) in batches(3, 32) {
@@ -105,6 +108,27 @@ fn a_fault_in_one_layers_gradient_kernel_is_found_and_named() {
     assert!(before == trainer.store().weights().unwrap(), "the wrong step has changed the model");
 }
 
+/// A step that is looked at runs no kernel unproven either, and one that ends so leaves the model as it was.
+#[test]
+fn recorded_steps_prove_their_kernels() {
+    let Some(device) = common::open_gpu(Options::default()).or_else(common::skip) else { return };
+    let mut trainer = trainer(&device, model(), Precision::F32);
+    trainer.detect_nonfinite(true);
+    let (images, labels) = batches(1, 8).remove(0);
+    trainer.step(&images, &labels, 1.0).unwrap();
+    assert!(device.counters().proven > 0);
+    let before = trainer.store().weights().unwrap();
+    device.rewrite_kernels(Some(Arc::new(|label: &str, text: &str| match label {
+        "block2.conv conv2d.grad_input" => text
+            .replace("fn store(i: u32, value: f32) {", "fn store(i: u32, given: f32) {\n    let value = 2.0 * given;"),
+        _ => text.to_owned(),
+    })));
+    let (images, labels) = batches(1, 24).remove(0);
+    let text = trainer.step(&images, &labels, 1.0).unwrap_err().to_string();
+    assert!(text.contains("block2.conv conv2d.grad_input") && text.contains("is refused from now on"), "{text}");
+    assert!(before == trainer.store().weights().unwrap(), "the wrong step has changed the model");
+}
+
 /// Where it began: an operation on the way, or what came from outside.
 #[test]
 fn the_first_value_that_is_not_finite_is_named() {
@@ -113,6 +137,13 @@ fn the_first_value_that_is_not_finite_is_named() {
         fn forward(&self, _: &Scope, x: Tensor) -> Tensor {
             // Blank pixels give log 0; the sum of them is what the loss then shows.
             &x + &x.log().mean_all()
+        }
+    }
+    struct Masked;
+    impl Module for Masked {
+        fn forward(&self, _: &Scope, x: Tensor) -> Tensor {
+            let hidden = &x + f64::NEG_INFINITY;
+            &hidden + &(-&hidden).relu()
         }
     }
     for device in common::devices() {
@@ -124,6 +155,13 @@ fn the_first_value_that_is_not_finite_is_named() {
         let text = trainer.step(&images, &labels, 1.0).unwrap_err().to_string();
         let named = "step 1: the operation log of the layer logarithm, from tests/replay.rs";
         assert!(text.starts_with(named) && text.contains("is -inf"), "{text}");
+
+        // Infinities that are meant are not blamed for the NaN that something else makes of them.
+        let masked = Sequential::new().named("flatten", Flatten).named("masked", Masked).named("head", Linear::new(10));
+        let mut trainer = self::trainer(&device, masked, Precision::F32);
+        trainer.detect_nonfinite(true);
+        let text = trainer.step(&images, &labels, 1.0).unwrap_err().to_string();
+        assert!(text.starts_with("step 1: the operation add of the layer masked") && text.contains("is NaN"), "{text}");
 
         let mut trainer = self::trainer(&device, model(), Precision::F32);
         trainer.detect_nonfinite(true);

@@ -135,7 +135,7 @@ pub fn markdown() -> Result<String> {
          Made from the registry (`src/ops`) by `UPDATE_GOLDEN=1 cargo test --test docs`; the test fails where this page is not \
          what the registry says.\n\n\
          {} operations, {} samples that must give what the `f64` reference gives, {} that must be refused. Each sample runs \
-         forward, backward and through strided views, on the CPU device and on the GPU.\n\n\
+         forward, backward, through strided views and between neighbours, on the CPU device and on the GPU.\n\n\
          * **Gradient**: *rule* emits graph nodes, so it can be differentiated again; *of its parts* is that of the smaller \
          operations it is made of.\n\
          * **Work**: what it becomes. Elementwise work is fused with its neighbours, into reductions and behind products.\n\

@@ -1,6 +1,6 @@
 //! What one case gives: it is run, and what fails is made small.
 //!
-//! A [`Worker`] has a device of its own and checks the samples of one operation in one variant. Before: [`mod@super::cases`]
+//! A [`Worker`] has a device of its own and checks samples in one variant. Before: [`mod@super::cases`]
 //! makes the cases, [`super::fresh`] their inputs. After: [`super::suite`] collects the findings.
 
 use std::collections::HashSet;
@@ -88,8 +88,8 @@ pub(super) struct Worker<'a> {
     pub seed: u64,
     /// Which cases are wanted, if not all.
     pub case: Option<&'a NameFilter>,
-    /// The directions of which a failure was made small.
-    pub shrunk: HashSet<Direction>,
+    /// The operations and directions of which a failure was made small.
+    pub shrunk: HashSet<(&'static str, Direction)>,
 }
 
 impl Worker<'_> {
@@ -137,7 +137,7 @@ impl Worker<'_> {
                 if let Some(Wrong { error, element }) = Wrong::of(verdict) {
                     lost = (error.kind() == ErrorKind::Device).then(|| error.clone());
                     let mut smallest = None;
-                    if lost.is_none() && self.shrunk.insert(direction) {
+                    if lost.is_none() && self.shrunk.insert((sample.op.name(), direction)) {
                         (smallest, lost) = self.shrink(sample, direction, fresh, error.kind());
                     }
                     finding.failure = Some(Failure { error, element, inputs: types(&sample.inputs), smallest });

@@ -27,8 +27,8 @@ pub struct Summary {
     pub worst_case: String,
 }
 
-/// Holds operations of users to what those of the crate are held to: each sample forward, backward and through views on
-/// `device`, its gradient rule against central differences in `f64`, and refused where it must be.
+/// Holds operations of users to what those of the crate are held to: each sample forward, backward, through views and
+/// between neighbours on `device`, its gradient rule against central differences in `f64`, and refused where it must be.
 ///
 /// # Errors
 /// The first thing that is wrong, with the operation and the case.

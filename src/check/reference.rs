@@ -3,15 +3,11 @@
 //! The precision of a run is one float type for the whole graph. In `f64` the rounding errors are so far below those of a
 //! device that the result counts as exact; in `f32` it shows what rounding alone does.
 
-use std::collections::BTreeMap;
-
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
+pub use crate::graph::Leaves;
 use crate::graph::{Graph, Leaf, NodeKind, Value};
-
-/// The arrays of a graph's leaves. Floats may be `F32` or `F64`, whatever the precision of the run.
-pub type Leaves = BTreeMap<(Leaf, String), Array>;
 
 /// What a run computed: the array of every value that a result needed.
 #[derive(Clone, Debug)]

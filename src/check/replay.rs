@@ -18,8 +18,8 @@ use super::rounding::derived;
 use super::{Comparison, compare};
 use crate::array::Array;
 use crate::dtype::DType;
-use crate::error::{Context, Result};
-use crate::graph::{Graph, Leaf, Node, NodeKind, Tolerance, Value};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::graph::{Graph, Leaf, Node, NodeId, NodeKind, Tolerance, Value};
 use crate::program::Recording;
 use crate::random::Stream;
 
@@ -45,6 +45,8 @@ pub struct NonFinite {
     pub element: f64,
     /// How many there are, of how many.
     pub count: (usize, usize),
+    /// Whether one of them is NaN.
+    pub has_nan: bool,
 }
 
 /// An operation in a model.
@@ -86,7 +88,7 @@ impl fmt::Display for Divergence {
 
 impl fmt::Display for NonFinite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NonFinite { place, what, index, element, count: (count, len) } = self;
+        let NonFinite { place, what, index, element, count: (count, len), .. } = self;
         match place {
             Some(place) => write!(f, "{place} gives the first value that is not finite: ")?,
             None => write!(f, "what is not finite comes from outside: ")?,
@@ -109,7 +111,7 @@ pub fn divergence(graph: &Graph, recording: &Recording) -> Result<Option<Diverge
     }
     for (id, node) in graph.nodes().filter(|(id, _)| live[id.0]) {
         let computed = match &node.kind {
-            NodeKind::Leaf(leaf, name) => vec![Both::of(&recording.leaves[&(*leaf, name.clone())])],
+            NodeKind::Leaf(leaf, name) => vec![Both::of(leaf_of(recording, *leaf, name)?)],
             NodeKind::Op(_) => Both::compute(node, |input| &values[&input])?,
         };
         for (output, both) in computed.into_iter().enumerate() {
@@ -141,8 +143,9 @@ pub fn divergence(graph: &Graph, recording: &Recording) -> Result<Option<Diverge
     Ok(None)
 }
 
-/// The first value of a recorded run of `graph` that is NaN or infinite although its operands are finite. `None` if all
-/// outputs and updates are finite: infinities that serve as masks on the way do no harm.
+/// The first value of a recorded run of `graph` that is NaN or infinite although its operands are finite; if there is none,
+/// the first NaN that no operand had, or else the first infinity. `None` if all outputs and updates are finite: infinities
+/// that serve as masks on the way do no harm.
 ///
 /// # Errors
 /// What a reference reports.
@@ -153,48 +156,48 @@ pub fn non_finite(graph: &Graph, recording: &Recording) -> Result<Option<NonFini
         return Ok(None);
     }
     let live = graph.live();
-    for (_, node) in graph.nodes().filter(|(id, _)| live[id.0]) {
-        if let NodeKind::Leaf(leaf, name) = &node.kind {
-            let array = &recording.leaves[&(*leaf, name.clone())];
-            let kind = match leaf {
-                Leaf::Input => "the input",
-                Leaf::Parameter => "the parameter",
-                Leaf::State => "the state",
-            };
-            let found = first_non_finite(array).map(|found| found.named(format!("{kind} {name:?}"), None));
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-    }
-    // The steps' results alone say where it began; the reference is asked for what was fused away.
-    let mut finite: HashMap<Value, Array> = HashMap::new();
+    let mut values: HashMap<Value, Array> = HashMap::new();
+    // What is less telling counts where nothing more telling is found: an infinity may be meant, as in a mask.
+    let (mut first_nan, mut first) = (None, None);
     for (id, node) in graph.nodes().filter(|(id, _)| live[id.0]) {
-        let computed = match &node.kind {
-            NodeKind::Leaf(leaf, name) => vec![recording.leaves[&(*leaf, name.clone())].clone()],
+        let (computed, place) = match &node.kind {
+            NodeKind::Leaf(leaf, name) => (vec![leaf_of(recording, *leaf, name)?.clone()], None),
             NodeKind::Op(op) => {
-                let inputs: Vec<Array> = node.inputs.iter().map(|input| single(&finite[input])).collect();
-                op.reference(&inputs).context(|| Place::of(node).to_string())?
+                let inputs: Vec<Array> = node.inputs.iter().map(|input| single(&values[input])).collect();
+                (op.reference(&inputs).context(|| Place::of(node).to_string())?, Some(Place::of(node)))
             }
         };
-        let from_data = node.inputs.iter().any(|input| !graph.node(input.node).inputs.is_empty())
-            || node.inputs.iter().any(|input| graph.node(input.node).op().is_none());
         for (output, array) in computed.into_iter().enumerate() {
             let value = Value { node: id, output };
+            // The steps' results say where it began; the reference is asked for what was fused away.
             let array = recording.written.get(&value).cloned().unwrap_or(array);
-            if let Some(found) = first_non_finite(&array).filter(|_| from_data) {
-                return Ok(Some(found.named(value.to_string(), Some(Place::of(node)))));
+            if let Some(found) = first_non_finite(&array) {
+                let what = match &node.kind {
+                    NodeKind::Leaf(leaf, name) => format!("the {} {name:?}", format!("{leaf:?}").to_lowercase()),
+                    NodeKind::Op(_) => value.to_string(),
+                };
+                let found = NonFinite { what, place: place.clone(), ..found };
+                let operands = || node.inputs.iter().map(|input| &values[input]);
+                let begins_here = match &node.kind {
+                    NodeKind::Leaf(Leaf::Input, _) => found.has_nan,
+                    NodeKind::Leaf(..) => true,
+                    // What has no operands is a constant that somebody wrote.
+                    NodeKind::Op(_) => {
+                        !node.inputs.is_empty() && operands().all(|operand| first_non_finite(operand).is_none())
+                    }
+                };
+                if begins_here {
+                    return Ok(Some(found));
+                }
+                if found.has_nan && !operands().any(has_nan) {
+                    first_nan.get_or_insert(found.clone());
+                }
+                first.get_or_insert(found);
             }
-            finite.insert(value, array);
+            values.insert(value, array);
         }
     }
-    Ok(None)
-}
-
-impl NonFinite {
-    fn named(self, what: String, place: Option<Place>) -> Self {
-        NonFinite { what, place, ..self }
-    }
+    Ok(first_nan.or(first))
 }
 
 fn first_non_finite(array: &Array) -> Option<NonFinite> {
@@ -204,14 +207,25 @@ fn first_non_finite(array: &Array) -> Option<NonFinite> {
     let elements = array.to_f64_vec();
     let first = elements.iter().position(|x| !x.is_finite())?;
     let count = elements.iter().filter(|x| !x.is_finite()).count();
-    let index = crate::shape::unravel(first, array.shape());
     Some(NonFinite {
         place: None,
         what: String::new(),
-        index,
+        index: crate::shape::unravel(first, array.shape()),
         element: elements[first],
         count: (count, elements.len()),
+        has_nan: has_nan(array),
     })
+}
+
+fn has_nan(array: &Array) -> bool {
+    array.dtype().is_float() && array.to_f64_vec().iter().any(|x| x.is_nan())
+}
+
+/// What a leaf held before the run.
+fn leaf_of<'a>(recording: &'a Recording, leaf: Leaf, name: &str) -> Result<&'a Array> {
+    let found = recording.leaves.get(&(leaf, name.to_owned()));
+    found
+        .ok_or_else(|| Error::new(ErrorKind::Graph, format!("the recording is of another graph: no {leaf:?} {name:?}")))
 }
 
 /// A value in both precisions.
@@ -301,9 +315,9 @@ fn moved(graph: &Graph, recording: &Recording, value: Value, stream: &mut Stream
     let mut needed = vec![false; value.node.0 + 1];
     needed[value.node.0] = true;
     let known = |input: Value| recording.written.contains_key(&input) || graph.node(input.node).op().is_none();
-    for node in (0..=value.node.0).rev().filter(|&node| graph.node(crate::graph::NodeId(node)).op().is_some()) {
+    for node in (0..=value.node.0).rev().filter(|&node| graph.node(NodeId(node)).op().is_some()) {
         if needed[node] {
-            let inputs = &graph.node(crate::graph::NodeId(node)).inputs;
+            let inputs = &graph.node(NodeId(node)).inputs;
             inputs.iter().filter(|&&input| !known(input)).for_each(|input| needed[input.node.0] = true);
         }
     }
@@ -315,7 +329,7 @@ fn moved(graph: &Graph, recording: &Recording, value: Value, stream: &mut Stream
                 continue;
             }
             let array = match &graph.node(input.node).kind {
-                NodeKind::Leaf(leaf, name) => &recording.leaves[&(*leaf, name.clone())],
+                NodeKind::Leaf(leaf, name) => leaf_of(recording, *leaf, name)?,
                 NodeKind::Op(_) => &recording.written[&input],
             };
             values.insert(input, shaken(array, stream)?);

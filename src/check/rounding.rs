@@ -48,7 +48,7 @@ pub fn largest(array: &Array) -> f64 {
 }
 
 /// The largest difference that is finite.
-fn distance(exact: &Array, other: &Array) -> f64 {
+pub(super) fn distance(exact: &Array, other: &Array) -> f64 {
     let differences = exact.to_f64_vec().into_iter().zip(other.to_f64_vec()).map(|(a, b)| (a - b).abs());
     differences.filter(|x| x.is_finite()).fold(0.0, f64::max)
 }

@@ -5,7 +5,8 @@
 //! device; so [`Suite::run`] deals operations to threads, each with a device of its own. Findings are given in the order of
 //! the plan, whatever the threads do.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -106,7 +107,7 @@ struct Entry {
     sample: Sample,
 }
 
-/// What one thread does at a time: samples of one operation in one variant.
+/// What one thread does at a time: samples of one operation and its gradients in one variant.
 struct Job {
     variant: usize,
     entries: Vec<usize>,
@@ -142,22 +143,17 @@ impl Suite {
         let mut entries = all_entries();
         if let Some(name) = &plan.op {
             let known: BTreeSet<&str> = entries.iter().map(|entry| entry.sample.op.name()).collect();
-            let names = entries.iter().flat_map(|entry| [entry.family, entry.sample.op.name()]);
-            let filter = NameFilter::new(name, names);
-            let found: Vec<bool> =
-                entries.iter().map(|e| filter.admits(e.family) || filter.admits(e.sample.op.name())).collect();
-            if !found.contains(&true) {
+            let filter = NameFilter::new(name, entries.iter().flat_map(|entry| [entry.family, entry.sample.op.name()]));
+            entries.retain(|entry| filter.admits(entry.family) || filter.admits(entry.sample.op.name()));
+            if entries.is_empty() {
                 return Err(absent("operation", name, &format!("there are {}", list(known))));
             }
-            let mut found = found.into_iter();
-            entries.retain(|_| found.next() == Some(true));
         }
         let mut case = None;
         if let Some(name) = &plan.case {
-            let names: Vec<Vec<String>> = entries.iter().map(|entry| possible_cases(&entry.sample)).collect();
-            let filter = NameFilter::new(name, names.iter().flatten().map(String::as_str));
-            let mut found = names.iter().map(|names| names.iter().any(|name| filter.admits(name)));
-            entries.retain(|_| found.next() == Some(true));
+            let names: Vec<String> = entries.iter().flat_map(|entry| possible_cases(&entry.sample)).collect();
+            let filter = NameFilter::new(name, names.iter().map(String::as_str));
+            entries.retain(|entry| possible_cases(&entry.sample).iter().any(|name| filter.admits(name)));
             if entries.is_empty() {
                 return Err(absent("case", name, "name a sample and what is run, as `broadcast row, gradient`"));
             }
@@ -362,33 +358,32 @@ fn possible_cases(sample: &Sample) -> Vec<String> {
     Direction::ALL.into_iter().flat_map(of).collect()
 }
 
-/// Deals samples to jobs: all of them, or with the seed of [`Level::Quick`] one an operation. What must be refused is
-/// checked in the first variant alone, where nothing is run.
+/// Deals samples to jobs, the largest first: all of them, or with the seed of [`Level::Quick`] one an operation. What must be
+/// refused is checked in the first variant alone, since nothing is run.
 fn jobs(device: &Device, variants: &[Variant], entries: &[Entry], quick: Option<u64>) -> Vec<Job> {
-    let mut operations: Vec<Vec<usize>> = Vec::new();
-    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut operations: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
     for (number, entry) in entries.iter().enumerate() {
-        let place = *places.entry((entry.family, entry.sample.op.name())).or_insert(operations.len());
-        if place == operations.len() {
-            operations.push(Vec::new());
-        }
-        operations[place].push(number);
+        operations.entry((entry.family, entry.sample.op.name())).or_default().push(number);
     }
     let is_refused = |number: &usize| matches!(entries[*number].sample.expect, Expect::Error(..));
     let mut jobs = Vec::new();
     for variant in 0..variants.len() {
-        for (place, operation) in operations.iter().enumerate() {
+        // The gradients of an operation, `conv2d.grad_input`, share its kernels: they are one job.
+        let mut dealt: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+        for (place, ((family, op), operation)) in operations.iter().enumerate() {
             let (refused, mut run): (Vec<usize>, Vec<usize>) = operation.iter().partition(|number| is_refused(number));
             if let Some(seed) = quick {
                 let one_in = if variant == 0 || variants.len() == 1 { 1 } else { QUICK_OTHERS };
                 let turn = (place as u64).wrapping_add(seed).wrapping_add(variant as u64) % one_in == 0;
                 run = if turn { chosen(device, entries, &run, seed).into_iter().collect() } else { Vec::new() };
             }
-            let entries = if variant == 0 { [refused, run].concat() } else { run };
-            if !entries.is_empty() {
-                jobs.push(Job { variant, entries });
-            }
+            let job = dealt.entry((*family, op.split('.').next().unwrap_or(op))).or_default();
+            job.extend(if variant == 0 { refused } else { Vec::new() });
+            job.extend(run);
         }
+        let mut dealt: Vec<Vec<usize>> = dealt.into_values().filter(|entries| !entries.is_empty()).collect();
+        dealt.sort_by_key(|entries| Reverse(entries.len()));
+        jobs.extend(dealt.into_iter().map(|entries| Job { variant, entries }));
     }
     jobs
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use neuropil::check::Comparison;
@@ -15,8 +15,8 @@ use neuropil::{Device, Error};
 use serde_json::{Value, json};
 
 use super::output::{Output, Record, counted, device_line, device_name};
-use super::report::{self, Element, Failure, Machine, OperationRow, Report, VariantRow};
-use super::{Common, Stop, shell_word, whole};
+use super::report::{self, Element, Failure, Machine, OperationRow, Report, VariantRow, Verdict};
+use super::{Common, Stop, bad_argument, shell_word, whole};
 
 /// How many failures are printed as text.
 const SHOWN: usize = 20;
@@ -85,12 +85,19 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
         Event::Found(finding) => tally.count(finding, common, plan.seed),
     })?;
     drop(progress);
+    if outcome.lost.is_none() && tally.operations.values().all(|operation| operation.cases == 0) {
+        let why = match tally.operations.is_empty() {
+            true => "a variant runs only the cases whose kernels differ in it",
+            false => "the device does not store f16",
+        };
+        return Err(bad_argument(format!("{}: nothing is run; {why}", arguments.selection())));
+    }
     let found = Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: command_line(),
         level: plan.level.to_string(),
         seed: plan.seed,
-        date: utc(date.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())),
+        date: utc(date),
         seconds: start.elapsed().as_secs_f64(),
         machine: machine(&device),
         variants: outcome.variants.iter().map(|variant| tally.variant_row(variant)).collect(),
@@ -236,22 +243,9 @@ fn machine(device: &Device) -> Machine {
     }
 }
 
-/// Seconds since 1970 as a date and time in UTC: `2026-01-31 12:00:00`.
-///
-/// Source of the calendar: Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-fn utc(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days since 1 March of the year 0; then years start in March and leap days end them.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = 400 * era + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+/// A date and time in UTC: `2026-01-31 12:00:00`.
+fn utc(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string().replace('T', " ").replace('Z', "")
 }
 
 /// A line for every operation and, if there are several, for every variant.
@@ -298,9 +292,7 @@ fn print_failure(failure: &Failure, shown: bool, output: &Output) -> io::Result<
 }
 
 fn print_total(found: &Report, device: &Device, output: &Output) -> io::Result<()> {
-    let cases = found.operations.iter().map(|operation| operation.cases).sum::<usize>();
-    let skipped = found.operations.iter().map(|operation| operation.skipped).sum::<usize>();
-    let failed = found.failures.len();
+    let Verdict { cases, failed, skipped, operations, .. } = Verdict::of(found);
     let record = Record::event("done").with("device", device.name()).with("cases", cases).with("failed", failed);
     let record = record.with("skipped", skipped).with_number("seconds", found.seconds);
     let left_out = match skipped {
@@ -312,7 +304,7 @@ fn print_total(found: &Report, device: &Device, output: &Output) -> io::Result<(
         1 => "1 IS WRONG".to_owned(),
         _ => format!("{failed} ARE WRONG"),
     };
-    let (cases, operations) = (counted(cases, "case"), counted(found.operations.len(), "operation"));
+    let (cases, operations) = (counted(cases, "case"), counted(operations, "operation"));
     let device = device_name(device);
     output.emit(&record, format_args!("\n{cases} of {operations} on {device}: {verdict}{left_out}"))
 }
@@ -383,11 +375,8 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00");
-        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59");
-        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00");
-        assert_eq!(utc(1_785_542_401), "2026-08-01 00:00:01");
-        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00");
+    fn dates_are_in_utc() {
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(951_782_400);
+        assert_eq!(utc(time), "2000-02-29 00:00:00");
     }
 }

@@ -13,7 +13,7 @@ mod op;
 mod print;
 mod sample;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ pub use lowering::{Accumulator, Gemm, Lowering, Matrix, Opaque, Operand, Pooling
 pub use op::{Autocast, Backward, Gradient, Op, Rule, expect_inputs};
 pub use sample::{Expect, Sample, Tolerance};
 
+use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shape::element_count;
@@ -87,6 +88,9 @@ pub enum Leaf {
     /// Kept between runs, owned by the store: running statistics, counters, optimizer moments.
     State,
 }
+
+/// The arrays of a graph's leaves. Floats may be `F32` or `F64`.
+pub type Leaves = BTreeMap<(Leaf, String), Array>;
 
 /// What a node is.
 #[derive(Clone, Debug)]

@@ -3,11 +3,12 @@
 //! [`Program::compile`] calls a function with a [`Trace`], simplifies and schedules the graph, makes room in the store, and
 //! loads the schedule on the store's device. A run writes the inputs and starts the steps; it allocates nothing and does
 //! not wait. On a GPU the first run also proves every kernel that is new to the device ([`proof`]), and stops at a wrong
-//! one; the CPU device has no kernels to prove. Outputs are read when they are asked for. Programs of one store share its parameters; programs of one device
-//! share pipelines. Before: [`crate::schedule`], [`crate::device`], [`crate::store`]. After: [`crate::train`].
+//! one; the CPU device has no kernels to prove. Outputs are read when they are asked for. Programs of one store share its
+//! parameters; programs of one device share pipelines. Before: [`crate::schedule`], [`crate::device`], [`crate::store`]. After: [`crate::train`].
 
 mod proof;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use crate::array::Array;
 use crate::device::{Buffer, Device, Executable};
 use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::graph::{Graph, Leaf, TensorType, Value};
-use crate::schedule::{Arena, Origin, Schedule, schedule};
+use crate::graph::{Graph, Leaf, Leaves, TensorType, Value};
+use crate::schedule::{Arena, Origin, Schedule, Slot, schedule};
 use crate::simplify::simplify;
 use crate::store::Store;
 use crate::tensor::{Tensor, Trace};
@@ -196,6 +197,7 @@ impl Program {
     }
 
     /// Runs step by step, and keeps what every step wrote and what the leaves held before: for [`crate::check::replay`].
+    /// After an error the store holds what it held before.
     ///
     /// # Errors
     /// As [`Program::run`].
@@ -203,25 +205,43 @@ impl Program {
         self.write_inputs(inputs)?;
         let mut leaves = Leaves::new();
         for slot in &self.schedule.slots {
-            if let Origin::Leaf(leaf, name) = &slot.origin {
-                let (arena, offset) = (slot.place.arena, slot.place.offset);
-                let array = pollster::block_on(self.read_words(arena, offset..offset + slot.ty.words(), &slot.ty))?;
-                leaves.entry((*leaf, name.clone())).or_insert(array);
+            let Origin::Leaf(leaf, name) = &slot.origin else { continue };
+            // Its own slot comes first; later ones are stretches of several leaves.
+            if let Entry::Vacant(vacant) = leaves.entry((*leaf, name.clone())) {
+                vacant.insert(pollster::block_on(self.read_slot(slot))?);
             }
         }
+        match pollster::block_on(self.written_by_steps()) {
+            Ok(written) => {
+                let updates = self.graph.updates.iter().map(|(_, name, _)| Ok((name.clone(), self.store.get(name)?)));
+                Ok(Recording { leaves, written, updates: updates.collect::<Result<_>>()? })
+            }
+            Err(error) if error.kind() == ErrorKind::Device => Err(error),
+            Err(error) => self.put_back(&leaves).and(Err(error)),
+        }
+    }
+
+    /// Runs step by step; gives what every step wrote of the values of the graph.
+    async fn written_by_steps(&self) -> Result<HashMap<Value, Array>> {
         let mut written = HashMap::new();
         for (i, step) in self.schedule.steps.iter().enumerate() {
-            self.device().run(&self.executable, i..i + 1)?;
+            self.start(i..i + 1).await?;
             for slot in step.writes.iter().map(|&slot| self.schedule.slot(slot)) {
                 if let Some(value) = slot.value {
-                    let (arena, offset) = (slot.place.arena, slot.place.offset);
-                    let array = self.read_words(arena, offset..offset + slot.ty.words(), &slot.ty);
-                    written.insert(value, pollster::block_on(array)?);
+                    written.insert(value, self.read_slot(slot).await?);
                 }
             }
         }
-        let updates = self.graph.updates.iter().map(|(_, name, _)| Ok((name.clone(), self.store.get(name)?)));
-        Ok(Recording { leaves, written, updates: updates.collect::<Result<_>>()? })
+        Ok(written)
+    }
+
+    /// Sets parameters and states to what `leaves` holds of them.
+    ///
+    /// # Errors
+    /// When the store has no leaf of this name and type, or the device is lost.
+    pub fn put_back(&self, leaves: &Leaves) -> Result<()> {
+        let stored = leaves.iter().filter(|((leaf, _), _)| *leaf != Leaf::Input);
+        stored.into_iter().try_for_each(|((_, name), before)| self.store.set(name, before))
     }
 
     /// The first half of a step: everything up to complete gradients, no updates that depend on them.
@@ -302,6 +322,11 @@ impl Program {
         let gradients = &self.graph.gradients;
         let ty = gradients.iter().find(|(name, _)| name == parameter).map_or(&slot.ty, |(_, v)| self.graph.type_of(*v));
         pollster::block_on(self.read_words(place.arena, place.offset..place.offset + len, ty))
+    }
+
+    async fn read_slot(&self, slot: &Slot) -> Result<Array> {
+        let start = slot.place.offset;
+        self.read_words(slot.place.arena, start..start + slot.ty.words(), &slot.ty).await
     }
 
     async fn read_words(&self, arena: Arena, range: std::ops::Range<usize>, ty: &TensorType) -> Result<Array> {
@@ -394,9 +419,6 @@ pub struct Recording {
     /// Parameters and states after the run, of those that it updates.
     pub updates: BTreeMap<String, Array>,
 }
-
-/// The arrays of leaves by kind and name.
-type Leaves = BTreeMap<(Leaf, String), Array>;
 
 impl Tensor {
     /// The value of a tensor computed on `device` from data and constants, with initial parameters: for exploration.

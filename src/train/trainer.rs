@@ -12,7 +12,7 @@ use crate::check::replay;
 use crate::data::{Dataset, shuffle};
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Graph, Leaf};
 use crate::loss::cross_entropy;
 use crate::nn::Module;
@@ -291,9 +291,7 @@ impl Trainer {
             let recording = program.record(&inputs)?;
             let judged = watch.judge(program.graph(), &recording);
             if judged.is_err() {
-                for ((leaf, name), before) in recording.leaves.iter().filter(|((leaf, _), _)| *leaf != Leaf::Input) {
-                    store.set(name, before).context(|| format!("putting back the {leaf:?} {name:?}"))?;
-                }
+                program.put_back(&recording.leaves)?;
             }
             judged?;
         } else {
