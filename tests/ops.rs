@@ -23,12 +23,17 @@ fn all_operations_on_the_gpu() {
     check(&device, &Plan::default());
 }
 
-/// The kernels that this device does not choose, and the checks that browsers compile in: one sample of every operation.
+/// The kernels that this device does not choose, and the checks that browsers compile in: a few samples of every operation.
 #[test]
 fn other_variants_on_the_gpu() {
     let Some(device) = common::open_gpu(Options::default()).or_else(common::skip) else { return };
     for variant in &variants(&device)[1..] {
-        check(&device, &Plan { level: Level::Quick, variant: Some(variant.name.to_owned()), ..Plan::default() });
+        for seed in 0..3 {
+            check(
+                &device,
+                &Plan { level: Level::Quick, variant: Some(variant.name.to_owned()), seed, ..Plan::default() },
+            );
+        }
     }
 }
 
