@@ -6,8 +6,7 @@
 // B * A of WGSL, whose columns are our first index. A workgroup computes a ROWS x COLUMNS tile; each
 // invocation MICRO_ROWS x MICRO_COLUMNS of it, interleaved by fours so that neighbours read neighbouring vectors.
 //
-// With STAGED, the workgroup brings DEPTH columns of A and rows of B into workgroup memory at a time. Without, every
-// invocation reads its own blocks: for devices whose workgroup memory is as slow as their cache.
+// How the blocks of A and B come to the invocations is the form of the kernel: `products` of shaders/lib/matmul_*.wgsl.
 //
 // The sum over k may be split among workgroups: each split stores its part at split * params.sizes.w, to be added in order.
 //
@@ -17,7 +16,7 @@
 // A product may come in PHASES, parts with rows and sums of their own (shaders/lib/operand_covering.wgsl): M and K are then
 // those of the largest phase.
 //
-// Prelude: ROWS, COLUMNS, DEPTH, MICRO_ROWS, MICRO_COLUMNS, STAGED; PHASES, begin_phase(phase), which gives the end of its
+// Prelude: ROWS, COLUMNS, MICRO_ROWS, MICRO_COLUMNS, products(part); PHASES, begin_phase(phase), which gives the end of its
 // sums; Four = four decoded indices; a_rows(row, group), a_columns(k, group, end), a_block(rows, columns); b_rows(k, group,
 // end), b_columns(column, group), b_block(rows, columns); store(i, value) at i = c_row(row, group) + c_column(column), unless
 // c_row is NOWHERE; params.extents = (M, N, K, groups); params.sizes = (splits, k a split, -, elements of C).
@@ -27,11 +26,20 @@ const LANES_DOWN = ROWS / MICRO_ROWS;
 const WORKGROUP = LANES_ACROSS * LANES_DOWN;
 const ROW_BLOCKS = MICRO_ROWS / 4u;
 const COLUMN_BLOCKS = MICRO_COLUMNS / 4u;
-const STAGED_A = select(1u, DEPTH * ROWS / 4u, STAGED);
-const STAGED_B = select(1u, DEPTH * COLUMNS / 4u, STAGED);
 
-var<workgroup> tile_a: array<vec4<f32>, STAGED_A>;
-var<workgroup> tile_b: array<vec4<f32>, STAGED_B>;
+alias Sums = array<mat4x4<f32>, ROW_BLOCKS * COLUMN_BLOCKS>;
+
+// What an invocation computes: the rows and columns of its workgroup's tile, its place there, and the terms of the sums.
+struct Part {
+    first_row: u32,
+    first_column: u32,
+    x: u32,
+    y: u32,
+    lane: u32,
+    group: u32,
+    begin: u32,
+    end: u32,
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -59,75 +67,21 @@ fn main(
     let begin = split * params.sizes.y;
     let end = min(begin + params.sizes.y, begin_phase(phase));
 
-    let x = lane % LANES_ACROSS;
-    let y = lane / LANES_ACROSS;
-    let first_row = tile_row * ROWS;
-    let first_column = tile_column * COLUMNS;
-    var sums: array<mat4x4<f32>, ROW_BLOCKS * COLUMN_BLOCKS>;
-
-    if (STAGED) {
-        for (var k = begin; k < end; k += DEPTH) {
-            for (var block = lane; block < ROWS / 4u * (DEPTH / 4u); block += WORKGROUP) {
-                let depth = block % (DEPTH / 4u) * 4u;
-                let row = block / (DEPTH / 4u);
-                let rows = a_rows(first_row + row * 4u, group);
-                let values = transpose(a_block(rows, a_columns(k + depth, group, end)));
-                tile_a[depth * (ROWS / 4u) + row] = values[0];
-                tile_a[(depth + 1u) * (ROWS / 4u) + row] = values[1];
-                tile_a[(depth + 2u) * (ROWS / 4u) + row] = values[2];
-                tile_a[(depth + 3u) * (ROWS / 4u) + row] = values[3];
-            }
-            for (var block = lane; block < COLUMNS / 4u * (DEPTH / 4u); block += WORKGROUP) {
-                let column = block % (COLUMNS / 4u);
-                let depth = block / (COLUMNS / 4u) * 4u;
-                let columns = b_columns(first_column + column * 4u, group);
-                let values = b_block(b_rows(k + depth, group, end), columns);
-                tile_b[depth * (COLUMNS / 4u) + column] = values[0];
-                tile_b[(depth + 1u) * (COLUMNS / 4u) + column] = values[1];
-                tile_b[(depth + 2u) * (COLUMNS / 4u) + column] = values[2];
-                tile_b[(depth + 3u) * (COLUMNS / 4u) + column] = values[3];
-            }
-            workgroupBarrier();
-            for (var depth = 0u; depth < DEPTH; depth++) {
-                for (var i = 0u; i < ROW_BLOCKS; i++) {
-                    let a = tile_a[depth * (ROWS / 4u) + y + i * LANES_DOWN];
-                    for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-                        let b = tile_b[depth * (COLUMNS / 4u) + x + j * LANES_ACROSS];
-                        sums[i * COLUMN_BLOCKS + j] += mat4x4<f32>(b * a.x, b * a.y, b * a.z, b * a.w);
-                    }
-                }
-            }
-            workgroupBarrier();
-        }
-    } else {
-        var rows: array<Four, ROW_BLOCKS>;
-        for (var i = 0u; i < ROW_BLOCKS; i++) {
-            rows[i] = a_rows(first_row + (y + i * LANES_DOWN) * 4u, group);
-        }
-        var columns: array<Four, COLUMN_BLOCKS>;
-        for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-            columns[j] = b_columns(first_column + (x + j * LANES_ACROSS) * 4u, group);
-        }
-        for (var k = begin; k < end; k += 4u) {
-            let depth_of_b = b_rows(k, group, end);
-            let depth_of_a = a_columns(k, group, end);
-            var b: array<mat4x4<f32>, COLUMN_BLOCKS>;
-            for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-                b[j] = b_block(depth_of_b, columns[j]);
-            }
-            for (var i = 0u; i < ROW_BLOCKS; i++) {
-                let a = a_block(rows[i], depth_of_a);
-                for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-                    sums[i * COLUMN_BLOCKS + j] += b[j] * a;
-                }
-            }
-        }
-    }
-
+    let part = Part(
+        tile_row * ROWS,
+        tile_column * COLUMNS,
+        lane % LANES_ACROSS,
+        lane / LANES_ACROSS,
+        lane,
+        group,
+        begin,
+        end,
+    );
+    var sums = products(part);
     for (var i = 0u; i < ROW_BLOCKS; i++) {
-        let row = first_row + (y + i * LANES_DOWN) * 4u;
+        let row = part.first_row + (part.y + i * LANES_DOWN) * 4u;
         for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-            let column = first_column + (x + j * LANES_ACROSS) * 4u;
+            let column = part.first_column + (part.x + j * LANES_ACROSS) * 4u;
             let block = sums[i * COLUMN_BLOCKS + j];
             store_row(row, column, group, split, block[0]);
             store_row(row + 1u, column, group, split, block[1]);

@@ -51,25 +51,32 @@ pub fn variants(device: &Device) -> Vec<Variant> {
         options: Options { unfused: true, ..used },
         cases: Cases::Fused,
     };
-    let Some(adapter) = device.adapter() else { return vec![as_used, unfused] };
+    if device.adapter().is_none() {
+        return vec![as_used, unfused];
+    }
     let checked = Variant {
         name: "checked",
         description: "shaders with every runtime check that a browser compiles in",
         options: Options { checked: true, ..used },
         cases: Cases::All,
     };
-    let direct = match used.tiles {
-        Tiles::Auto => adapter.software,
-        Tiles::Staged => false,
-        Tiles::Direct => true,
+    let other = |tiles| Variant {
+        name: match tiles {
+            Tiles::Staged => "staged",
+            Tiles::Direct => "direct",
+            Tiles::Broadcast => "broadcast",
+            Tiles::Auto => unreachable!("a device says which form it uses"),
+        },
+        description: match tiles {
+            Tiles::Staged => "products and convolutions through workgroup memory, as hardware GPUs compute them",
+            Tiles::Direct => "products and convolutions without workgroup memory",
+            _ => "products and convolutions by broadcasts within subgroups, as software rasterisers compute them",
+        },
+        options: Options { tiles, ..used },
+        cases: Cases::Products,
     };
-    let (name, description, tiles) = if direct {
-        ("staged", "products and convolutions through workgroup memory, as hardware GPUs compute them", Tiles::Staged)
-    } else {
-        ("direct", "products and convolutions without workgroup memory, as software rasterisers do", Tiles::Direct)
-    };
-    let other = Variant { name, description, options: Options { tiles, ..used }, cases: Cases::Products };
-    vec![as_used, checked, unfused, other]
+    let others = device.tiles().into_iter().skip(1).map(other);
+    [as_used, checked, unfused].into_iter().chain(others).collect()
 }
 
 impl Variant {

@@ -55,8 +55,10 @@ pub enum Tiles {
     Auto,
     /// Through workgroup memory: what hardware GPUs use.
     Staged,
-    /// Each invocation by itself: what software rasterisers use.
+    /// Each invocation by itself: for software rasterisers without subgroups.
     Direct,
+    /// By broadcasts within subgroups, where those have a fixed size: what software rasterisers use.
+    Broadcast,
 }
 
 /// Which adapter is wanted.
@@ -281,6 +283,14 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu => true,
             Backend::Gpu(gpu) => gpu.has_f16(),
+        }
+    }
+
+    /// The forms that products can have on this device, that which it uses first; none on the CPU.
+    pub fn tiles(&self) -> Vec<Tiles> {
+        match &self.0.backend {
+            Backend::Cpu => Vec::new(),
+            Backend::Gpu(gpu) => gpu.tiles(),
         }
     }
 

@@ -13,37 +13,90 @@ use super::source::{self, Element, Source, coordinates};
 use crate::graph::{Expression, Gemm, Operand};
 use crate::schedule::{Schedule, SlotId, Step};
 
-/// What one workgroup computes: `rows × columns` of the result, `depth` of the sum at a time; one invocation computes
-/// `micro_rows × micro_columns` of it.
+/// What one workgroup computes: `rows × columns` of the result; one invocation computes `micro_rows × micro_columns` of it.
 #[derive(Clone, Copy)]
 struct Tile {
     rows: usize,
     columns: usize,
-    depth: usize,
     micro_rows: usize,
     micro_columns: usize,
+    blocks: Blocks,
+}
+
+/// How the 4×4 blocks of the operands come to the invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocks {
     /// Through workgroup memory.
-    staged: bool,
+    Staged,
+    /// Each invocation reads its own.
+    Direct,
+    /// Workgroups are subgroups of so many lanes, and what all of them need one of them reads.
+    Broadcast(usize),
 }
 
 impl Tile {
-    const fn staged(rows: usize, columns: usize, depth: usize, micro: [usize; 2]) -> Self {
-        Tile { rows, columns, depth, micro_rows: micro[0], micro_columns: micro[1], staged: true }
-    }
-
-    const fn direct(rows: usize, columns: usize, micro: [usize; 2]) -> Self {
-        Tile { rows, columns, depth: 4, micro_rows: micro[0], micro_columns: micro[1], staged: false }
-    }
-
     /// The tile for results of `columns` columns.
     fn choose(columns: usize, limits: &Limits) -> Self {
-        match (limits.direct, columns) {
-            (true, 0..=4) => Tile::direct(32, 4, [4, 4]),
-            (true, 5..=8) => Tile::direct(32, 8, [4, 4]),
-            (true, 9..=16) => Tile::direct(16, 16, [4, 4]),
-            (true, _) => Tile::direct(16, 32, [8, 8]),
-            (false, 0..=48) => Tile::staged(64, 32, 16, [8, 4]),
-            (false, _) => Tile::staged(64, 64, 16, [4, 4]),
+        let [rows, wide, micro_rows, micro_columns] = match (limits.blocks, columns) {
+            (Blocks::Direct, 0..=4) => [32, 4, 4, 4],
+            (Blocks::Direct, 5..=8) => [32, 8, 4, 4],
+            (Blocks::Direct, 9..=16) => [16, 16, 4, 4],
+            (Blocks::Direct, _) => [16, 32, 8, 8],
+            (Blocks::Staged, 0..=48) => [64, 32, 8, 4],
+            (Blocks::Staged, _) => [64, 64, 4, 4],
+            // Lanes side by side over the rows, then over the columns.
+            (Blocks::Broadcast(lanes), 0..=4) => [16 * lanes, 4, 16, 4],
+            (Blocks::Broadcast(lanes), 5..=8) => [16 * lanes, 8, 16, 8],
+            (Blocks::Broadcast(lanes), 9..=16) => [8 * lanes, 16, 8, 16],
+            (Blocks::Broadcast(lanes), columns) if columns <= 4 * lanes => [16, 4 * lanes, 16, 4],
+            (Blocks::Broadcast(lanes), _) => [16, 8 * lanes, 16, 8],
+        };
+        Tile { rows, columns: wide, micro_rows, micro_columns, blocks: limits.blocks }
+    }
+
+    /// Terms of the sum that are added at a time.
+    fn depth(&self) -> usize {
+        match self.blocks {
+            Blocks::Staged => 16,
+            Blocks::Direct => 4,
+            Blocks::Broadcast(lanes) => 4 * lanes / self.shared_blocks(),
+        }
+    }
+
+    /// The blocks that lanes side by side have in common: of A if they lie over the columns, else of B.
+    fn shared_blocks(&self) -> usize {
+        if self.rows == self.micro_rows { self.micro_rows / 4 } else { self.micro_columns / 4 }
+    }
+}
+
+impl Tile {
+    /// `products` of the kernel, and what it is told.
+    fn form(&self, source: &mut Source) {
+        match self.blocks {
+            Blocks::Staged => {
+                source.constant("DEPTH", format_args!("{}u", self.depth()));
+                source.library(source::MATMUL_STAGED);
+            }
+            Blocks::Direct => source.library(source::MATMUL_DIRECT),
+            Blocks::Broadcast(lanes) => {
+                source.constant("LANES", format_args!("{lanes}u"));
+                // The lane must be a constant expression, so no loop can say it.
+                let shared = self.shared_blocks();
+                let mut adding = String::new();
+                for lane in 0..lanes {
+                    if lane % shared == 0 {
+                        let depth = lane / shared * 4;
+                        adding += &format!("    own = own_blocks(indices, k + {depth}u, group, end);\n");
+                    }
+                    let columns: Vec<String> = (0..4).map(|c| format!("subgroupBroadcast(block[{c}], {lane}u)")).collect();
+                    adding += &format!("    add_products(sums, own, {}u, mat4x4<f32>({}));\n", lane % shared, columns.join(", "));
+                }
+                source.line(&format!(
+                    "fn add_blocks_of_all_lanes(sums: ptr<function, Sums>, block: mat4x4<f32>, indices: OwnIndices, \
+                     k: u32, group: u32, end: u32) {{\n    var own: Own;\n{adding}}}"
+                ));
+                source.library(source::MATMUL_BROADCAST);
+            }
         }
     }
 }
@@ -65,7 +118,7 @@ impl Narrow {
             _ => return None,
         };
         // A tile has at least 4 columns where it is direct, else 32.
-        let narrowest = if limits.direct { 2 } else { 8 };
+        let narrowest = if limits.blocks == Blocks::Staged { 8 } else { 2 };
         // Taps in even blocks. There are always many positions, and their number must not be in the text.
         let block = if transposed { gemm.n.div_ceil(gemm.n.div_ceil(4).max(1)) } else { 4 };
         (gemm.groups > 1 && narrow <= narrowest).then_some(Narrow { transposed, block })
@@ -80,8 +133,13 @@ enum Form {
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Form::Tiled(Tile { rows, columns, staged, .. }) => {
-                write!(f, "{} {rows}×{columns} tile", if *staged { "staged" } else { "direct" })
+            Form::Tiled(Tile { rows, columns, blocks, .. }) => {
+                let blocks = match blocks {
+                    Blocks::Staged => "staged",
+                    Blocks::Direct => "direct",
+                    Blocks::Broadcast(_) => "broadcast",
+                };
+                write!(f, "{blocks} {rows}×{columns} tile")
             }
             Form::Narrow(Narrow { block, .. }) => write!(f, "narrow groups, blocks of {block}"),
         }
@@ -113,7 +171,7 @@ impl GemmPlan {
             None => {
                 let tile = Tile::choose(n, limits);
                 let tiles = m.div_ceil(tile.rows) * n.div_ceil(tile.columns) * gemm.groups * phases.count;
-                (Form::Tiled(tile), tile.depth, tiles, 1)
+                (Form::Tiled(tile), tile.depth(), tiles, 1)
             }
         };
         // Enough workgroups to fill a GPU, with enough to do for each; and no invocation near 65,535 iterations, where some
@@ -130,19 +188,18 @@ impl GemmPlan {
     fn constants(&self, source: &mut Source) -> &'static str {
         source.constant("OUTSIDE", "vec3<u32>(0xffffffffu)");
         match &self.form {
-            Form::Tiled(Tile { rows, columns, depth, micro_rows, micro_columns, staged }) => {
+            Form::Tiled(tile) => {
                 let numbers = [
-                    ("ROWS", rows),
-                    ("COLUMNS", columns),
-                    ("DEPTH", depth),
-                    ("MICRO_ROWS", micro_rows),
-                    ("MICRO_COLUMNS", micro_columns),
+                    ("ROWS", tile.rows),
+                    ("COLUMNS", tile.columns),
+                    ("MICRO_ROWS", tile.micro_rows),
+                    ("MICRO_COLUMNS", tile.micro_columns),
                 ];
                 for (name, value) in numbers {
                     source.constant(name, format_args!("{value}u"));
                 }
-                source.constant("STAGED", staged);
                 source.alias("Four", "array<vec3<u32>, 4>");
+                tile.form(source);
                 source::MATMUL
             }
             Form::Narrow(Narrow { transposed, block }) => {

@@ -4,6 +4,7 @@
 //! shapes and [`Limits`] alone, never on the batch size where that can be avoided, so that batch sizes share pipelines.
 
 use super::source::{self, Element, Source, coordinates, narrowed, widened};
+use super::gemm::Blocks;
 use super::{gemm, reduce};
 use crate::dtype::DType;
 use crate::graph::{Expression, Opaque, Pooling, WindowKind};
@@ -13,8 +14,8 @@ use crate::shape::Window;
 /// What kernels must know of an adapter.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Workgroup memory is no faster than the cache (software rasterisers, some mobile GPUs).
-    pub direct: bool,
+    /// How products read their operands.
+    pub blocks: Blocks,
     /// Workgroups of one dispatch dimension.
     pub workgroups: u32,
 }

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use execute::Executable;
+pub use gemm::Blocks;
 pub use lower::{Bound, Dispatch, Limits, lower, workspace};
 pub use source::FILES;
 
@@ -143,6 +144,13 @@ fn describe_fully(adapter: &wgpu::Adapter) -> AdapterInfo {
     info
 }
 
+/// The lanes of a subgroup, where all subgroups have as many and shaders can use them.
+fn subgroup_lanes(adapter: &wgpu::Adapter) -> Option<usize> {
+    let info = adapter.get_info();
+    let fixed = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size.is_power_of_two();
+    (fixed && adapter.features().contains(wgpu::Features::SUBGROUP)).then_some(info.subgroup_min_size as usize)
+}
+
 /// All adapters of this machine.
 pub async fn adapters() -> Vec<AdapterInfo> {
     let adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
@@ -178,7 +186,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("neuropil"),
-                required_features: adapter.features() & wgpu::Features::SHADER_F16,
+                required_features: adapter.features() & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP),
                 required_limits: limits.clone(),
                 experimental_features: wgpu::ExperimentalFeatures::disabled(),
                 memory_hints: wgpu::MemoryHints::Performance,
@@ -201,12 +209,19 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             keep(&uncaptured, Error::new(ErrorKind::Device, format!("the GPU reported: {error}")));
         }));
-        let direct = match options.tiles {
-            Tiles::Auto => info.software,
-            Tiles::Staged => false,
-            Tiles::Direct => true,
+        let lanes = subgroup_lanes(&adapter);
+        let blocks = match (options.tiles, lanes) {
+            (Tiles::Auto, Some(lanes)) if info.software => Blocks::Broadcast(lanes),
+            (Tiles::Auto, None) if info.software => Blocks::Direct,
+            (Tiles::Auto | Tiles::Staged, _) => Blocks::Staged,
+            (Tiles::Direct, _) => Blocks::Direct,
+            (Tiles::Broadcast, Some(lanes)) => Blocks::Broadcast(lanes),
+            (Tiles::Broadcast, None) => {
+                let text = format!("{}: subgroups have no fixed size, so products cannot broadcast in them", info.name);
+                return Err(Error::new(ErrorKind::Device, text));
+            }
         };
-        let kernel_limits = Limits { direct, workgroups: limits.max_compute_workgroups_per_dimension };
+        let kernel_limits = Limits { blocks, workgroups: limits.max_compute_workgroups_per_dimension };
         Ok(Gpu {
             adapter,
             device,
@@ -228,6 +243,18 @@ impl Gpu {
     /// Whether shaders can store 16-bit floats.
     pub fn has_f16(&self) -> bool {
         self.device.features().contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// As [`crate::device::Device::tiles`].
+    pub fn tiles(&self) -> Vec<Tiles> {
+        let used = match self.kernel_limits.blocks {
+            Blocks::Staged => Tiles::Staged,
+            Blocks::Direct => Tiles::Direct,
+            Blocks::Broadcast(_) => Tiles::Broadcast,
+        };
+        let possible = [Tiles::Staged, Tiles::Direct].into_iter();
+        let possible = possible.chain(subgroup_lanes(&self.adapter).map(|_| Tiles::Broadcast));
+        std::iter::once(used).chain(possible.filter(|&tiles| tiles != used)).collect()
     }
 
     /// As [`crate::device::Device::rewrite_kernels`].
