@@ -96,10 +96,9 @@ fn store_row(row: u32, column: u32, group: u32, split: u32, values: vec4<f32>) {
     if (start == NOWHERE) {
         return;
     }
-    var four = values;
     for (var c = 0u; c < 4u; c++) {
         if (column + c < params.extents.y) {
-            store(split * params.sizes.w + start + c_column(column + c), four[c]);
+            store(split * params.sizes.w + start + c_column(column + c), values[c]);
         }
     }
 }

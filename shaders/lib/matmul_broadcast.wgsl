@@ -1,72 +1,54 @@
-// Products by broadcasts within a subgroup, which is the workgroup: its lanes lie side by side over the columns of a tile, or
-// over the rows, and need the same blocks of the other operand. Each lane reads one of those, and all get it.
+// Products by broadcasts. A workgroup is one subgroup: its lanes lie side by side over the columns of the tile and need the
+// same blocks of A (or over the rows, and the same blocks of B). Each lane reads one of those, and all get it from there;
+// of the other operand each reads a block of its own. For devices whose memory is slow where lanes go different ways.
 //
-// Prelude: that of matmul.wgsl; LANES, those of a subgroup; of_all_lanes(block), the blocks of all.
+// Prelude: that of matmul.wgsl; LANES, those of a subgroup; add_products_of_all_lanes(sums, block, own, k, part), which
+// calls the two functions below lane by lane: whose block is broadcast must be a constant expression, so no loop can say it.
 
-// The shared operand is A where lanes lie side by side over the columns.
+// Lanes lie over the columns. Then their own blocks are a single one of B, else of A.
 const SHARES_A = LANES_DOWN == 1u;
 const SHARED_BLOCKS = select(COLUMN_BLOCKS, ROW_BLOCKS, SHARES_A);
-const OWN_BLOCKS = select(ROW_BLOCKS, COLUMN_BLOCKS, SHARES_A);
-const DEPTH_BLOCKS = LANES / SHARED_BLOCKS;
-
-alias OwnIndices = array<Four, OWN_BLOCKS>;
-alias Own = array<mat4x4<f32>, OWN_BLOCKS>;
+// Of the shared blocks there are as many as lanes: so many across, and the rest along the sums.
+const DEPTH = LANES / SHARED_BLOCKS * 4u;
 
 fn products(part: Part) -> Sums {
     var sums: Sums;
-    var indices: OwnIndices;
-    for (var i = 0u; i < OWN_BLOCKS; i++) {
-        if (SHARES_A) {
-            indices[i] = b_columns(part.first_column + (part.x + i * LANES_ACROSS) * 4u, part.group);
-        } else {
-            indices[i] = a_rows(part.first_row + (part.y + i * LANES_DOWN) * 4u, part.group);
-        }
-    }
-    // The block that this lane reads for all.
     let across = part.lane % SHARED_BLOCKS * 4u;
     let deep = part.lane / SHARED_BLOCKS * 4u;
-    var shared_indices: Four;
+    var for_all: Four;
+    var own: Four;
     if (SHARES_A) {
-        shared_indices = a_rows(part.first_row + across, part.group);
+        for_all = a_rows(part.first_row + across, part.group);
+        own = b_columns(part.first_column + part.x * 4u, part.group);
     } else {
-        shared_indices = b_columns(part.first_column + across, part.group);
+        for_all = b_columns(part.first_column + across, part.group);
+        own = a_rows(part.first_row + part.y * 4u, part.group);
     }
-    for (var k = part.begin; k < part.end; k += DEPTH_BLOCKS * 4u) {
+    for (var k = part.begin; k < part.end; k += DEPTH) {
         var block: mat4x4<f32>;
         if (SHARES_A) {
-            block = a_block(shared_indices, a_columns(k + deep, part.group, part.end));
+            block = a_block(for_all, a_columns(k + deep, part.group, part.end));
         } else {
-            block = b_block(b_rows(k + deep, part.group, part.end), shared_indices);
+            block = b_block(b_rows(k + deep, part.group, part.end), for_all);
         }
-        add_blocks_of_all_lanes(&sums, block, indices, k, part.group, part.end);
+        add_products_of_all_lanes(&sums, block, own, k, part);
     }
     return sums;
 }
 
-// The lane's own blocks at term k of the sums.
-fn own_blocks(indices: OwnIndices, k: u32, group: u32, end: u32) -> Own {
-    var own: Own;
+// The lane's own block at term k of the sums.
+fn own_block(own: Four, k: u32, part: Part) -> mat4x4<f32> {
     if (SHARES_A) {
-        let depth = b_rows(k, group, end);
-        for (var i = 0u; i < OWN_BLOCKS; i++) {
-            own[i] = b_block(depth, indices[i]);
-        }
-    } else {
-        let depth = a_columns(k, group, end);
-        for (var i = 0u; i < OWN_BLOCKS; i++) {
-            own[i] = a_block(indices[i], depth);
-        }
+        return b_block(b_rows(k, part.group, part.end), own);
     }
-    return own;
+    return a_block(own, a_columns(k, part.group, part.end));
 }
 
-// Adds the products of the lane's own blocks with block `at` of the shared operand.
-fn add_products(sums: ptr<function, Sums>, own: Own, at: u32, block: mat4x4<f32>) {
-    for (var i = 0u; i < OWN_BLOCKS; i++) {
-        if (SHARES_A) {
-            (*sums)[at * COLUMN_BLOCKS + i] += own[i] * block;
-        } else {
-            (*sums)[i * COLUMN_BLOCKS + at] += block * own[i];
-        }
+// Adds the product of the lane's own block and that of `lane`.
+fn add_product(sums: ptr<function, Sums>, own: mat4x4<f32>, lane: u32, block: mat4x4<f32>) {
+    if (SHARES_A) {
+        (*sums)[lane % SHARED_BLOCKS] += own * block;
+    } else {
+        (*sums)[lane % SHARED_BLOCKS] += block * own;
     }
 }

@@ -45,11 +45,10 @@ impl Tile {
             (Blocks::Staged, 0..=48) => [64, 32, 8, 4],
             (Blocks::Staged, _) => [64, 64, 4, 4],
             // Lanes side by side over the rows, then over the columns.
-            (Blocks::Broadcast(lanes), 0..=4) => [16 * lanes, 4, 16, 4],
-            (Blocks::Broadcast(lanes), 5..=8) => [16 * lanes, 8, 16, 8],
-            (Blocks::Broadcast(lanes), 9..=16) => [8 * lanes, 16, 8, 16],
-            (Blocks::Broadcast(lanes), columns) if columns <= 4 * lanes => [16, 4 * lanes, 16, 4],
-            (Blocks::Broadcast(lanes), _) => [16, 8 * lanes, 16, 8],
+            (Blocks::Broadcast(lanes), 0..=4) => [4 * lanes, 4, 4, 4],
+            (Blocks::Broadcast(lanes), 5..=8) => [4 * lanes, 8, 4, 8],
+            (Blocks::Broadcast(lanes), 9..=16) => [4 * lanes, 16, 4, 16],
+            (Blocks::Broadcast(lanes), _) => [4 * lanes, 4 * lanes, 4 * lanes, 4],
         };
         Tile { rows, columns: wide, micro_rows, micro_columns, blocks: limits.blocks }
     }
@@ -80,25 +79,26 @@ impl Tile {
             Blocks::Direct => source.library(source::MATMUL_DIRECT),
             Blocks::Broadcast(lanes) => {
                 source.constant("LANES", format_args!("{lanes}u"));
-                // The lane must be a constant expression, so no loop can say it.
-                let shared = self.shared_blocks();
-                let mut adding = String::new();
-                for lane in 0..lanes {
-                    if lane % shared == 0 {
-                        let depth = lane / shared * 4;
-                        adding += &format!("    own = own_blocks(indices, k + {depth}u, group, end);\n");
-                    }
-                    let columns: Vec<String> = (0..4).map(|c| format!("subgroupBroadcast(block[{c}], {lane}u)")).collect();
-                    adding += &format!("    add_products(sums, own, {}u, mat4x4<f32>({}));\n", lane % shared, columns.join(", "));
-                }
-                source.line(&format!(
-                    "fn add_blocks_of_all_lanes(sums: ptr<function, Sums>, block: mat4x4<f32>, indices: OwnIndices, \
-                     k: u32, group: u32, end: u32) {{\n    var own: Own;\n{adding}}}"
-                ));
+                source.line(&adding_lane_by_lane(lanes, self.shared_blocks()));
                 source.library(source::MATMUL_BROADCAST);
             }
         }
     }
+}
+
+/// `add_products_of_all_lanes` of `shaders/lib/matmul_broadcast.wgsl`.
+fn adding_lane_by_lane(lanes: usize, shared_blocks: usize) -> String {
+    let mut text = "fn add_products_of_all_lanes(sums: ptr<function, Sums>, block: mat4x4<f32>, own: Four, k: u32, part: Part) {\n"
+        .to_owned();
+    for lane in 0..lanes {
+        let depth = lane / shared_blocks;
+        if lane % shared_blocks == 0 {
+            text += &format!("    let own{depth} = own_block(own, k + {}u, part);\n", depth * 4);
+        }
+        let columns = [0, 1, 2, 3].map(|c| format!("subgroupBroadcast(block[{c}], {lane}u)")).join(", ");
+        text += &format!("    add_product(sums, own{depth}, {lane}u, mat4x4<f32>({columns}));\n");
+    }
+    text + "}"
 }
 
 /// Convolutions of many narrow groups: an invocation computes `block` elements of the wide side of one group.

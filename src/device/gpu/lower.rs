@@ -3,8 +3,8 @@
 //! Before: [`crate::schedule`]. After: [`super::execute`] makes pipelines and bind groups of it. Kernel choices depend on
 //! shapes and [`Limits`] alone, never on the batch size where that can be avoided, so that batch sizes share pipelines.
 
-use super::source::{self, Element, Source, coordinates, narrowed, widened};
 use super::gemm::Blocks;
+use super::source::{self, Element, Source, coordinates, narrowed, widened};
 use super::{gemm, reduce};
 use crate::dtype::DType;
 use crate::graph::{Expression, Opaque, Pooling, WindowKind};
