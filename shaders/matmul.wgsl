@@ -16,7 +16,7 @@
 // A product may come in PHASES, parts with rows and sums of their own (shaders/lib/operand_covering.wgsl): M and K are then
 // those of the largest phase.
 //
-// Prelude: ROWS, COLUMNS, MICRO_ROWS, MICRO_COLUMNS, products(part); PHASES, begin_phase(phase), which gives the end of its
+// Prelude: ROWS, COLUMNS, MICRO_ROWS, MICRO_COLUMNS, products(part, lane); PHASES, begin_phase(phase), which gives the end of its
 // sums; Four = four decoded indices; a_rows(row, group), a_columns(k, group, end), a_block(rows, columns); b_rows(k, group,
 // end), b_columns(column, group), b_block(rows, columns); store(i, value) at i = c_row(row, group) + c_column(column), unless
 // c_row is NOWHERE; params.extents = (M, N, K, groups); params.sizes = (splits, k a split, -, elements of C).
@@ -29,13 +29,10 @@ const COLUMN_BLOCKS = MICRO_COLUMNS / 4u;
 
 alias Sums = array<mat4x4<f32>, ROW_BLOCKS * COLUMN_BLOCKS>;
 
-// What an invocation computes: the rows and columns of its workgroup's tile, its place there, and the terms of the sums.
+// What a workgroup computes: a tile of the result, and which terms of the sums. The same for all its invocations.
 struct Part {
     first_row: u32,
     first_column: u32,
-    x: u32,
-    y: u32,
-    lane: u32,
     group: u32,
     begin: u32,
     end: u32,
@@ -67,21 +64,15 @@ fn main(
     let begin = split * params.sizes.y;
     let end = min(begin + params.sizes.y, begin_phase(phase));
 
-    let part = Part(
-        tile_row * ROWS,
-        tile_column * COLUMNS,
-        lane % LANES_ACROSS,
-        lane / LANES_ACROSS,
-        lane,
-        group,
-        begin,
-        end,
-    );
-    var sums = products(part);
+    let part = Part(tile_row * ROWS, tile_column * COLUMNS, group, begin, end);
+    let sums = products(part, lane);
+
+    let x = lane % LANES_ACROSS;
+    let y = lane / LANES_ACROSS;
     for (var i = 0u; i < ROW_BLOCKS; i++) {
-        let row = part.first_row + (part.y + i * LANES_DOWN) * 4u;
+        let row = part.first_row + (y + i * LANES_DOWN) * 4u;
         for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-            let column = part.first_column + (part.x + j * LANES_ACROSS) * 4u;
+            let column = part.first_column + (x + j * LANES_ACROSS) * 4u;
             let block = sums[i * COLUMN_BLOCKS + j];
             store_row(row, column, group, split, block[0]);
             store_row(row + 1u, column, group, split, block[1]);

@@ -10,7 +10,7 @@ use std::time::Instant;
 use common::model::Training;
 use half::f16;
 use neuropil::check::{Case, cases, compare};
-use neuropil::device::gpu::Limits;
+use neuropil::device::gpu::{Blocks, Limits};
 use neuropil::device::{Options, Tiles};
 use neuropil::graph::{Sample, Tolerance};
 use neuropil::ops::REGISTRY;
@@ -73,7 +73,7 @@ fn store(words: &mut [u32], dtype: DType, index: usize, value: f64) {
 /// What is wrong with a case, if anything.
 fn interpreted(case: &Case) -> Result<()> {
     let graph = simplify(&case.graph)?;
-    let limits = Limits { direct: true, workgroups: 65_535 };
+    let limits = Limits { blocks: Blocks::Direct, workgroups: 65_535 };
     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
     let memory = schedule.arenas.iter().map(|&(arena, words)| (arena, vec![0; words])).collect();
     let mut interpreter = Interpreter { schedule: &schedule, memory };
@@ -223,8 +223,9 @@ fn a_kernel_made_wrong_is_refused_by_name() {
 fn a_tile_made_wrong_is_refused_by_name() {
     let forms = [
         // The last terms of every sum are missing.
-        (Tiles::Direct, "k < end; k += 4u", "k + 4u < end; k += 4u", "direct 16×32 tile"),
-        (Tiles::Staged, "k < end; k += DEPTH", "k + DEPTH < end; k += DEPTH", "staged 64×64 tile"),
+        (Tiles::Direct, "k < part.end; k += 4u", "k + 4u < part.end; k += 4u", "direct 16×32 tile"),
+        (Tiles::Staged, "k < part.end; k += DEPTH", "k + DEPTH < part.end; k += DEPTH", "staged 64×64 tile"),
+        (Tiles::Broadcast, "k < part.end; k += DEPTH", "k + DEPTH < part.end; k += DEPTH", "broadcast 32×32 tile"),
     ];
     for (tiles, from, to, form) in forms {
         let Some(device) = own_gpu(tiles) else { return };

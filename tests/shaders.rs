@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use neuropil::check::cases;
-use neuropil::device::gpu::{Bound, Dispatch, FILES, Limits, lower};
+use neuropil::device::gpu::{Blocks, Bound, Dispatch, FILES, Limits, lower};
 use neuropil::ops::REGISTRY;
 use neuropil::schedule::{Schedule, StoreLayout};
 use neuropil::simplify::simplify;
@@ -49,8 +49,8 @@ static LOWERED: LazyLock<Lowered> = LazyLock::new(|| {
             for case in cases(&sample).expect("the references run on all samples") {
                 let origin = format!("{} / {} / {}, {}", family.name, sample.op.name(), case.name, case.direction);
                 let graph = simplify(&case.graph).expect("all cases simplify");
-                for direct in [false, true] {
-                    let limits = Limits { direct, workgroups: WORKGROUPS };
+                for blocks in [Blocks::Staged, Blocks::Direct, Blocks::Broadcast(8)] {
+                    let limits = Limits { blocks, workgroups: WORKGROUPS };
                     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
                     for step in &schedule.steps {
                         lower(&schedule, step, &limits).into_iter().for_each(|d| lowered.add(&origin, &schedule, d));
@@ -115,14 +115,13 @@ fn every_kernel_is_valid_and_portable() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// The text as naga understands it, without any capability beyond WebGPU's core, unless it asks for `f16`.
+/// The text as naga understands it, without any capability beyond WebGPU's core but those that the device asks for: `f16`,
+/// and subgroups.
 fn module(text: &str) -> Result<Module, String> {
     let module = wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
-    let asked = if text.starts_with("enable f16;") {
-        valid::Capabilities::SHADER_FLOAT16
-    } else {
-        valid::Capabilities::empty()
-    };
+    let mut asked = valid::Capabilities::empty();
+    asked.set(valid::Capabilities::SHADER_FLOAT16, text.starts_with("enable f16;"));
+    asked.set(valid::Capabilities::SUBGROUP, text.contains("subgroupBroadcast"));
     let mut validator = valid::Validator::new(valid::ValidationFlags::all(), asked);
     validator.validate(&module).map_err(|error| error.emit_to_string(text))?;
     Ok(module)

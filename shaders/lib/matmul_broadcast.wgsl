@@ -11,18 +11,20 @@ const SHARED_BLOCKS = select(COLUMN_BLOCKS, ROW_BLOCKS, SHARES_A);
 // Of the shared blocks there are as many as lanes: so many across, and the rest along the sums.
 const DEPTH = LANES / SHARED_BLOCKS * 4u;
 
-fn products(part: Part) -> Sums {
+fn products(part: Part, lane: u32) -> Sums {
+    let x = lane % LANES_ACROSS;
+    let y = lane / LANES_ACROSS;
     var sums: Sums;
-    let across = part.lane % SHARED_BLOCKS * 4u;
-    let deep = part.lane / SHARED_BLOCKS * 4u;
+    let across = lane % SHARED_BLOCKS * 4u;
+    let deep = lane / SHARED_BLOCKS * 4u;
     var for_all: Four;
     var own: Four;
     if (SHARES_A) {
         for_all = a_rows(part.first_row + across, part.group);
-        own = b_columns(part.first_column + part.x * 4u, part.group);
+        own = b_columns(part.first_column + x * 4u, part.group);
     } else {
         for_all = b_columns(part.first_column + across, part.group);
-        own = a_rows(part.first_row + part.y * 4u, part.group);
+        own = a_rows(part.first_row + y * 4u, part.group);
     }
     for (var k = part.begin; k < part.end; k += DEPTH) {
         var block: mat4x4<f32>;

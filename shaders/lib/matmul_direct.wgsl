@@ -3,15 +3,17 @@
 //
 // Prelude: that of matmul.wgsl.
 
-fn products(part: Part) -> Sums {
+fn products(part: Part, lane: u32) -> Sums {
+    let x = lane % LANES_ACROSS;
+    let y = lane / LANES_ACROSS;
     var sums: Sums;
     var rows: array<Four, ROW_BLOCKS>;
     for (var i = 0u; i < ROW_BLOCKS; i++) {
-        rows[i] = a_rows(part.first_row + (part.y + i * LANES_DOWN) * 4u, part.group);
+        rows[i] = a_rows(part.first_row + (y + i * LANES_DOWN) * 4u, part.group);
     }
     var columns: array<Four, COLUMN_BLOCKS>;
     for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-        columns[j] = b_columns(part.first_column + (part.x + j * LANES_ACROSS) * 4u, part.group);
+        columns[j] = b_columns(part.first_column + (x + j * LANES_ACROSS) * 4u, part.group);
     }
     for (var k = part.begin; k < part.end; k += 4u) {
         let depth_of_b = b_rows(k, part.group, part.end);

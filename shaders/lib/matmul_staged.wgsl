@@ -5,10 +5,12 @@
 var<workgroup> tile_a: array<vec4<f32>, DEPTH * ROWS / 4u>;
 var<workgroup> tile_b: array<vec4<f32>, DEPTH * COLUMNS / 4u>;
 
-fn products(part: Part) -> Sums {
+fn products(part: Part, lane: u32) -> Sums {
+    let x = lane % LANES_ACROSS;
+    let y = lane / LANES_ACROSS;
     var sums: Sums;
     for (var k = part.begin; k < part.end; k += DEPTH) {
-        for (var block = part.lane; block < ROWS / 4u * (DEPTH / 4u); block += WORKGROUP) {
+        for (var block = lane; block < ROWS / 4u * (DEPTH / 4u); block += WORKGROUP) {
             let depth = block % (DEPTH / 4u) * 4u;
             let row = block / (DEPTH / 4u);
             let rows = a_rows(part.first_row + row * 4u, part.group);
@@ -18,7 +20,7 @@ fn products(part: Part) -> Sums {
             tile_a[(depth + 2u) * (ROWS / 4u) + row] = values[2];
             tile_a[(depth + 3u) * (ROWS / 4u) + row] = values[3];
         }
-        for (var block = part.lane; block < COLUMNS / 4u * (DEPTH / 4u); block += WORKGROUP) {
+        for (var block = lane; block < COLUMNS / 4u * (DEPTH / 4u); block += WORKGROUP) {
             let column = block % (COLUMNS / 4u);
             let depth = block / (COLUMNS / 4u) * 4u;
             let columns = b_columns(part.first_column + column * 4u, part.group);
@@ -31,9 +33,9 @@ fn products(part: Part) -> Sums {
         workgroupBarrier();
         for (var depth = 0u; depth < DEPTH; depth++) {
             for (var i = 0u; i < ROW_BLOCKS; i++) {
-                let a = tile_a[depth * (ROWS / 4u) + part.y + i * LANES_DOWN];
+                let a = tile_a[depth * (ROWS / 4u) + y + i * LANES_DOWN];
                 for (var j = 0u; j < COLUMN_BLOCKS; j++) {
-                    let b = tile_b[depth * (COLUMNS / 4u) + part.x + j * LANES_ACROSS];
+                    let b = tile_b[depth * (COLUMNS / 4u) + x + j * LANES_ACROSS];
                     sums[i * COLUMN_BLOCKS + j] += mat4x4<f32>(b * a.x, b * a.y, b * a.z, b * a.w);
                 }
             }

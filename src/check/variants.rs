@@ -1,9 +1,9 @@
 //! The ways in which a device can make and run its kernels.
 //!
-//! The kernels that a device uses are not the only ones it could use: products have two forms, of which it takes the one
-//! that is faster there; operations are fused with their neighbours or not; shaders have the runtime checks of a browser
-//! or not. Each is a [`Variant`]: the options with which the device is opened, and the cases that are worth running so.
-//! A case whose kernels are the same as in the first variant is not run again.
+//! The kernels that a device uses are not the only ones it could use: products have several forms, of which it takes one;
+//! operations are fused with their neighbours or not; shaders have the runtime checks of a browser or not. Each is a
+//! [`Variant`]: the options with which the device is opened, and the cases that are worth running so. A case whose kernels
+//! are the same as in the first variant is not run again.
 
 use crate::check::cases::{Case, Direction};
 use crate::device::{Device, Options, Tiles};
@@ -16,7 +16,7 @@ use crate::simplify::simplify;
 /// A way of making and running kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// `as used`, `checked`, `unfused`, `staged`, `direct`.
+    /// `as used`, `checked`, `unfused`, `staged`, `direct`, `broadcast`.
     pub name: &'static str,
     /// What it means, for people.
     pub description: &'static str,

@@ -1,4 +1,4 @@
-//! Whether a kernel waits at barriers as a workgroup: all invocations of it, or none.
+//! Whether a kernel waits at barriers, and broadcasts in subgroups, as a workgroup: all invocations of it, or none.
 //!
 //! Browsers refuse a barrier in control flow that may differ between invocations; naga does not look. This analysis is of
 //! their kind, and as careful: a value is uniform if it follows from constants, workgroup ids, uniforms and storage that is
@@ -98,7 +98,7 @@ impl<'a> Analysis<'a> {
                     self.returned |= !flow;
                     self.result &= flow && value.is_none_or(|value| self.uniform(value));
                 }
-                Statement::ControlBarrier(_) if !flow => {
+                Statement::ControlBarrier(_) | Statement::SubgroupGather { .. } if !flow => {
                     self.lone.insert(self.function.name.clone().unwrap_or_default());
                 }
                 Statement::Store { pointer, value } => {
