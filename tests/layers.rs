@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use neuropil::device::gpu::{Blocks, Limits};
+use neuropil::device::Tiles;
 use neuropil::graph::{Leaf, Sample};
 use neuropil::nn::{Activation, GroupNorm, InstanceNorm, LayerNorm, Module, MultiHeadAttention, Prelu, RmsNorm};
 use neuropil::schedule::{SlotId, StoreLayout, aligned};
@@ -345,7 +345,7 @@ fn sweeps(module: &dyn Module, shape: &[usize]) -> usize {
         layout.entries.insert((Leaf::Parameter, name.to_owned()), (0, layout.segments[0]));
         layout.segments[0] += aligned(graph.type_of(value).len());
     }
-    let schedule = common::portable_schedule(&graph, &layout, &Limits { blocks: Blocks::Staged, workgroups: 65_535 });
+    let schedule = common::portable_schedule(&graph, &layout, &common::limits(Tiles::Staged));
     let large = |slot: &SlotId| schedule.slot(*slot).ty.len() == shape.iter().product::<usize>();
     schedule.steps.iter().filter(|step| step.reads.iter().chain(&step.writes).any(large)).count()
 }

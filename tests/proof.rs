@@ -10,7 +10,6 @@ use std::time::Instant;
 use common::model::Training;
 use half::f16;
 use neuropil::check::{Case, cases, compare};
-use neuropil::device::gpu::{Blocks, Limits};
 use neuropil::device::{Options, Tiles};
 use neuropil::graph::{Sample, Tolerance};
 use neuropil::ops::REGISTRY;
@@ -73,7 +72,7 @@ fn store(words: &mut [u32], dtype: DType, index: usize, value: f64) {
 /// What is wrong with a case, if anything.
 fn interpreted(case: &Case) -> Result<()> {
     let graph = simplify(&case.graph)?;
-    let limits = Limits { blocks: Blocks::Direct, workgroups: 65_535 };
+    let limits = common::limits(Tiles::Direct);
     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
     let memory = schedule.arenas.iter().map(|&(arena, words)| (arena, vec![0; words])).collect();
     let mut interpreter = Interpreter { schedule: &schedule, memory };

@@ -9,7 +9,7 @@ use std::path::Path;
 use common::model::train_step;
 use common::random_graph;
 use neuropil::check::{Leaves, reference};
-use neuropil::device::gpu::{Blocks, Limits};
+use neuropil::device::Tiles;
 use neuropil::graph::{Graph, Leaf};
 use neuropil::schedule::{Arena, Schedule, SlotId, Step, StoreLayout, Work, aligned};
 use neuropil::simplify::simplify;
@@ -20,7 +20,7 @@ fn training_schedule() -> Schedule {
     let trace = Trace::new(true, Vec::new());
     train_step(&trace, 64);
     let graph = simplify(&trace.finish().unwrap().graph).unwrap();
-    common::portable_schedule(&graph, &layout(&graph), &Limits { blocks: Blocks::Staged, workgroups: 65_535 })
+    common::portable_schedule(&graph, &layout(&graph), &common::limits(Tiles::Staged))
 }
 
 /// A store as [`Store`] would lay it out: parameters, plain states, and each parameter's velocity at its offset.

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use neuropil::check::cases;
-use neuropil::device::gpu::{Blocks, Bound, Dispatch, FILES, Limits, lower};
+use neuropil::device::Tiles;
+use neuropil::device::gpu::{Bound, Dispatch, FILES, Limits, lower};
 use neuropil::ops::REGISTRY;
 use neuropil::schedule::{Schedule, StoreLayout};
 use neuropil::simplify::simplify;
@@ -33,6 +34,17 @@ struct Kernel {
     writable: Vec<bool>,
 }
 
+/// Every kind of tiles, with the lanes of a subgroup on the adapters that use it.
+const TILES: [(Tiles, usize); 7] = [
+    (Tiles::Staged, 32),
+    (Tiles::Large, 32),
+    (Tiles::Small, 32),
+    (Tiles::Direct, 8),
+    (Tiles::Broadcast, 4),
+    (Tiles::Broadcast, 8),
+    (Tiles::Broadcast, 32),
+];
+
 /// What lowering all cases gave.
 #[derive(Default)]
 struct Lowered {
@@ -49,11 +61,13 @@ static LOWERED: LazyLock<Lowered> = LazyLock::new(|| {
             for case in cases(&sample).expect("the references run on all samples") {
                 let origin = format!("{} / {} / {}, {}", family.name, sample.op.name(), case.name, case.direction);
                 let graph = simplify(&case.graph).expect("all cases simplify");
-                for blocks in [Blocks::Staged, Blocks::Direct, Blocks::Broadcast(8)] {
-                    let limits = Limits { blocks, workgroups: WORKGROUPS };
+                for (tiles, lanes) in TILES {
+                    let limits = Limits { tiles, measured: false, lanes: Some(lanes), workgroups: WORKGROUPS };
                     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
                     for step in &schedule.steps {
-                        lower(&schedule, step, &limits).into_iter().for_each(|d| lowered.add(&origin, &schedule, d));
+                        lower(&schedule, step, &limits, tiles)
+                            .into_iter()
+                            .for_each(|d| lowered.add(&origin, &schedule, d));
                     }
                 }
             }

@@ -16,7 +16,7 @@ use crate::simplify::simplify;
 /// A way of making and running kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// `as used`, `checked`, `unfused`, `staged`, `direct`, `broadcast`.
+    /// `as used`, `checked`, `unfused`, or the name of one of [`Tiles`].
     pub name: &'static str,
     /// What it means, for people.
     pub description: &'static str,
@@ -60,17 +60,14 @@ pub fn variants(device: &Device) -> Vec<Variant> {
         options: Options { checked: true, ..used },
         cases: Cases::All,
     };
-    let other = |tiles| Variant {
-        name: match tiles {
-            Tiles::Staged => "staged",
-            Tiles::Direct => "direct",
-            Tiles::Broadcast => "broadcast",
-            Tiles::Auto => unreachable!("a device says which form it uses"),
-        },
+    let other = |tiles: Tiles| Variant {
+        name: tiles.name(),
         description: match tiles {
-            Tiles::Staged => "products and convolutions through workgroup memory, as hardware GPUs compute them",
             Tiles::Direct => "products and convolutions without workgroup memory",
-            _ => "products and convolutions by broadcasts within subgroups, as software rasterisers compute them",
+            Tiles::Broadcast => "products and convolutions by broadcasts within subgroups, as software rasterisers do",
+            Tiles::Large => "products and convolutions through workgroup memory, in large tiles",
+            Tiles::Small => "products and convolutions through workgroup memory, in small tiles",
+            Tiles::Staged | Tiles::Auto => "products and convolutions through workgroup memory, as hardware GPUs do",
         },
         options: Options { tiles, ..used },
         cases: Cases::Products,

@@ -7,11 +7,15 @@
 
 pub mod cpu;
 pub mod gpu;
+mod tunings;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use tunings::{Choice, Trial, Tunings};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::schedule::{Arena, Capabilities, Schedule, Work};
@@ -42,23 +46,61 @@ pub struct Options {
     pub tiles: Tiles,
     /// Run every operation in kernels of its own (for tests and comparisons).
     pub unfused: bool,
+    /// Whether the form of products is measured, where it is [`Tiles::Auto`].
+    pub tuning: Tuning,
     /// Use kernels without proving them: where all results are compared anyway (for tests). Otherwise a GPU's kernels are
     /// proven as they are first used, see [`crate::program`]. The CPU device has no kernels of its own to prove.
     pub unproven: bool,
 }
 
-/// How matrix products and convolutions read their operands on a GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The tiles of matrix products and convolutions on a GPU: how large they are, and how operands reach the invocations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tiles {
-    /// What is faster on this kind of adapter.
+    /// What this kind of adapter is thought to be fastest with, or was measured to be ([`Tuning`]).
     #[default]
     Auto,
-    /// Through workgroup memory: what hardware GPUs use.
+    /// Through workgroup memory, 64×64 results a workgroup: what hardware GPUs use.
     Staged,
+    /// Through workgroup memory, 128×128.
+    Large,
+    /// Through workgroup memory, 32×32.
+    Small,
     /// Each invocation by itself: for software rasterisers without subgroups.
     Direct,
     /// By broadcasts within subgroups, where those have a fixed size: what software rasterisers use.
     Broadcast,
+}
+
+impl Tiles {
+    /// All but [`Tiles::Auto`].
+    pub const ALL: [Tiles; 5] = [Tiles::Staged, Tiles::Large, Tiles::Small, Tiles::Direct, Tiles::Broadcast];
+
+    /// The name, for people and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Tiles::Auto => "auto",
+            Tiles::Staged => "staged",
+            Tiles::Large => "large",
+            Tiles::Small => "small",
+            Tiles::Direct => "direct",
+            Tiles::Broadcast => "broadcast",
+        }
+    }
+}
+
+/// Whether a GPU's tiles are chosen by measurement: at the first use of a product of some size, on its own operands.
+///
+/// Tiles add in different orders, so another choice gives other last bits. What was measured once on a device is used
+/// from then on, and can be kept in a file ([`Device::tunings`]); where bits must not depend on measurements, leave it off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tuning {
+    /// A fixed rule.
+    #[default]
+    Off,
+    /// The likeliest few candidates, for a few seconds in all.
+    Quick,
+    /// All candidates, for as long as it takes.
+    Full,
 }
 
 /// Which adapter is wanted.
@@ -424,7 +466,7 @@ impl Device {
             Backend::Gpu(gpu) => {
                 let buffers =
                     typed(buffers, |buffer| if let Buffer::Gpu(b) = buffer { Some(b.clone()) } else { None })?;
-                Ok(Executable(Loaded::Gpu(gpu::Executable::new(gpu, schedule, &buffers).await?)))
+                Ok(Executable(Loaded::Gpu(gpu::Executable::new(gpu, schedule, buffers).await?)))
             }
         }
     }
@@ -450,6 +492,73 @@ impl Device {
             (Backend::Cpu, Loaded::Cpu(_)) => Ok(Vec::new()),
             (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.unproven(gpu, range),
             _ => Err(other_device()),
+        }
+    }
+
+    /// The steps of `range` whose tiles are to be measured; none on the CPU.
+    ///
+    /// # Errors
+    /// When the executable is another device's.
+    pub fn untuned(&self, executable: &Executable, range: Range<usize>) -> Result<Vec<usize>> {
+        match (&self.0.backend, &executable.0) {
+            (Backend::Cpu, Loaded::Cpu(_)) => Ok(Vec::new()),
+            (Backend::Gpu(gpu), Loaded::Gpu(executable)) => Ok(executable.untuned(gpu, range)),
+            _ => Err(other_device()),
+        }
+    }
+
+    /// The tiles that a step should be measured with; none on the CPU.
+    ///
+    /// # Errors
+    /// When the executable is another device's.
+    pub fn candidates(&self, executable: &Executable, step: usize) -> Result<Vec<Tiles>> {
+        match (&self.0.backend, &executable.0) {
+            (Backend::Cpu, Loaded::Cpu(_)) => Ok(Vec::new()),
+            (Backend::Gpu(gpu), Loaded::Gpu(executable)) => Ok(executable.candidates(gpu, step)),
+            _ => Err(other_device()),
+        }
+    }
+
+    /// Has a step run with these tiles from now on.
+    ///
+    /// # Errors
+    /// When the shader does not compile, or the executable is another device's.
+    pub async fn use_tiles(&self, executable: &Executable, step: usize, tiles: Tiles) -> Result<()> {
+        match (&self.0.backend, &executable.0) {
+            (Backend::Cpu, Loaded::Cpu(_)) => Ok(()),
+            (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.use_tiles(gpu, step, tiles).await,
+            _ => Err(other_device()),
+        }
+    }
+
+    /// Remembers how a step's candidates did, and how long finding out took: products like it have the fastest of them
+    /// from now on.
+    ///
+    /// # Errors
+    /// When the executable is another device's.
+    pub fn decide(&self, executable: &Executable, step: usize, choice: Choice, spent: Duration) -> Result<()> {
+        match (&self.0.backend, &executable.0) {
+            (Backend::Cpu, Loaded::Cpu(_)) => {}
+            (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.decide(gpu, step, choice, spent),
+            _ => return Err(other_device()),
+        }
+        Ok(())
+    }
+
+    /// What was measured or loaded so far; empty on the CPU.
+    pub fn tunings(&self) -> Tunings {
+        match &self.0.backend {
+            Backend::Cpu => Tunings::default(),
+            Backend::Gpu(gpu) => gpu.tunings(),
+        }
+    }
+
+    /// Takes choices that were measured before, on this kind of device, instead of measuring again. Those of another
+    /// adapter, driver or version of this crate are not taken; gives how many were.
+    pub fn load_tunings(&self, tunings: &Tunings) -> usize {
+        match &self.0.backend {
+            Backend::Cpu => 0,
+            Backend::Gpu(gpu) => gpu.load_tunings(tunings),
         }
     }
 

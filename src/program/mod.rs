@@ -7,6 +7,7 @@
 //! parameters; programs of one device share pipelines. Before: [`crate::schedule`], [`crate::device`], [`crate::store`]. After: [`crate::train`].
 
 mod proof;
+mod tune;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};

@@ -6,7 +6,7 @@
 //! that gives something else ends the run: what the run wrote to the store is put back, and the device refuses it
 //! from then on. After that a run asks one flag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use half::f16;
@@ -33,13 +33,15 @@ impl Program {
     /// # Errors
     /// When a kernel is wrong or was found to be, or the device is lost.
     pub(super) async fn start(&self, range: Range<usize>) -> Result<()> {
+        let untuned = self.device().untuned(&self.executable, range.clone())?;
         let unproven =
             self.device().unproven(&self.executable, range.clone()).map_err(|error| self.in_program(error))?;
-        if unproven.is_empty() {
+        if unproven.is_empty() && untuned.is_empty() {
             return self.device().run(&self.executable, range);
         }
         let kept = self.keep(&range).await?;
-        let done = self.prove(range, unproven).await;
+        let alone: BTreeSet<usize> = unproven.into_iter().chain(untuned).collect();
+        let done = self.prove(range, alone).await;
         if done.as_ref().is_err_and(|error| error.kind() != ErrorKind::Device) {
             for Kept { arena, start, words } in kept {
                 self.device().write(&self.buffers[&arena], start, &words)?;
@@ -70,38 +72,61 @@ impl Program {
         Ok(kept)
     }
 
-    async fn prove(&self, range: Range<usize>, unproven: Vec<usize>) -> Result<()> {
+    /// Runs the steps of `range`, those of `alone` by themselves.
+    async fn prove(&self, range: Range<usize>, alone: BTreeSet<usize>) -> Result<()> {
         let mut next = range.start;
-        for index in unproven {
-            // An earlier step of this run may have had the same kernels.
-            if self.device().unproven(&self.executable, index..index + 1)?.is_empty() {
+        for index in alone {
+            // An earlier step of this run may have been of the same class, and have had the same kernels.
+            let untuned = !self.device().untuned(&self.executable, index..index + 1)?.is_empty();
+            if !untuned && self.device().unproven(&self.executable, index..index + 1)?.is_empty() {
                 continue;
             }
             self.device().run(&self.executable, next..index)?;
-            match self.trials(index).await {
-                // Where nothing could be judged the next run tries again.
-                Ok(0) => {}
-                Ok(_) => self.device().judge(&self.executable, index, Ok(()))?,
-                Err(error) => {
-                    if error.kind() == ErrorKind::Parity {
-                        self.device().judge(&self.executable, index, Err(error.clone()))?;
-                    }
-                    return Err(error);
-                }
+            next = index;
+            if untuned {
+                self.tune(index).await?;
             }
-            next = index + 1;
+            if !self.device().unproven(&self.executable, index..index + 1)?.is_empty() {
+                self.prove_step(index).await?;
+                next = index + 1;
+            }
         }
         self.device().run(&self.executable, next..range.end)
     }
 
-    /// Runs a step, after a trial with other operands where its own say too little; gives how many elements were judged.
-    async fn trials(&self, index: usize) -> Result<usize> {
+    /// Runs a step, and compares.
+    ///
+    /// # Errors
+    /// When it is wrong, and from then on refused, or the device is lost.
+    pub(super) async fn prove_step(&self, index: usize) -> Result<()> {
+        match self.trials(index).await {
+            // Where nothing could be judged the next run tries again.
+            Ok(0) => Ok(()),
+            Ok(_) => self.device().judge(&self.executable, index, Ok(())),
+            Err(error) => {
+                if error.kind() == ErrorKind::Parity {
+                    self.device().judge(&self.executable, index, Err(error.clone()))?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// What a step reads, as it is in memory.
+    pub(super) async fn operands(&self, index: usize) -> Result<Vec<Vec<u32>>> {
         let step = &self.schedule.steps[index];
         let mut operands = Vec::with_capacity(step.reads.len());
         for &slot in &step.reads {
             let (arena, range) = self.schedule.range(slot);
             operands.push(self.device().read(&self.buffers[&arena], range).await?);
         }
+        Ok(operands)
+    }
+
+    /// Runs a step, after a trial with other operands where its own say too little; gives how many elements were judged.
+    async fn trials(&self, index: usize) -> Result<usize> {
+        let step = &self.schedule.steps[index];
+        let operands = self.operands(index).await?;
         let mut judged = 0;
         if let Some(stand_ins) = self.stand_ins(step, &operands) {
             self.write_operands(step, &stand_ins)?;
@@ -141,7 +166,7 @@ impl Program {
         replaced.then_some(stand_ins)
     }
 
-    fn write_operands(&self, step: &Step, operands: &[Vec<u32>]) -> Result<()> {
+    pub(super) fn write_operands(&self, step: &Step, operands: &[Vec<u32>]) -> Result<()> {
         for (&slot, words) in step.reads.iter().zip(operands) {
             let (arena, range) = self.schedule.range(slot);
             self.device().write(&self.buffers[&arena], range.start, words)?;

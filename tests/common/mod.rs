@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use neuropil::Device;
 use neuropil::device::gpu::{Limits, workspace};
-use neuropil::device::{GpuChoice, Options, Tiles};
+use neuropil::device::{GpuChoice, Options, Tiles, Tuning};
 use neuropil::graph::Graph;
 use neuropil::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
 
@@ -23,7 +23,7 @@ const VARIABLE: &str = "NEUROPIL_TEST_DEVICE";
 /// Guard words around every intermediate tensor, so that a write outside of it is seen. All results are compared, so
 /// kernels need no proof on first use.
 pub const GUARDED: Options =
-    Options { checked: false, guards: true, tiles: Tiles::Auto, unfused: false, unproven: true };
+    Options { checked: false, guards: true, tiles: Tiles::Auto, tuning: Tuning::Off, unfused: false, unproven: true };
 
 /// Guard words, and shaders with every runtime check that a browser would compile in.
 pub const CHECKED: Options = Options { checked: true, ..GUARDED };
@@ -62,6 +62,11 @@ pub fn open_gpu(options: Options) -> Option<Device> {
 pub fn skip() -> Option<Device> {
     println!("skipped: {VARIABLE}=cpu");
     None
+}
+
+/// What kernels must know of an adapter without subgroups of a fixed size.
+pub fn limits(tiles: Tiles) -> Limits {
+    Limits { tiles, measured: false, lanes: None, workgroups: 65_535 }
 }
 
 /// The schedule of a simplified graph for an adapter that has just what WebGPU guarantees; made without a GPU.

@@ -6,20 +6,28 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use super::{Buffer, Dispatch, Gpu, Kernel, Refusal, lower};
+use crate::device::Tiles;
 use crate::error::{Error, ErrorKind, Result};
-use crate::schedule::{ALIGNMENT, Arena, Schedule, aligned};
+use crate::schedule::{ALIGNMENT, Arena, Schedule, Step, aligned};
 
 /// A schedule, ready to run on a GPU.
 pub struct Executable {
-    dispatches: Vec<Recorded>,
-    /// The first dispatch of every step, and the number of all.
-    starts: Vec<usize>,
+    pub(super) schedule: Arc<Schedule>,
+    buffers: BTreeMap<Arena, Buffer>,
+    /// The dispatches of every step. They change only while tiles are chosen.
+    steps: RwLock<Vec<Prepared>>,
     /// Whether there is nothing left to prove.
     settled: AtomicBool,
+}
+
+/// A step.
+struct Prepared {
+    tiles: Tiles,
+    dispatches: Vec<Recorded>,
 }
 
 struct Recorded {
@@ -36,52 +44,46 @@ impl Recorded {
     }
 }
 
+impl Prepared {
+    fn is_unproven(&self) -> bool {
+        self.dispatches.iter().any(Recorded::is_unproven)
+    }
+
+    /// Whether it has all kernels of which one is wrong.
+    fn uses(&self, refusal: &Refusal) -> bool {
+        let has = |suspect: &Arc<Kernel>| self.dispatches.iter().any(|one| Arc::ptr_eq(&one.kernel, suspect));
+        refusal.suspects.iter().all(has)
+    }
+}
+
 impl Executable {
     /// Makes pipelines and bind groups for `schedule` over `buffers`.
     ///
     /// # Errors
     /// When a step needs too many workgroups, or a shader does not compile (it is named).
-    pub async fn new(gpu: &Gpu, schedule: &Schedule, buffers: &BTreeMap<Arena, Buffer>) -> Result<Self> {
-        let mut dispatches: Vec<Dispatch> = Vec::new();
-        let mut starts = Vec::with_capacity(schedule.steps.len() + 1);
-        for step in &schedule.steps {
-            starts.push(dispatches.len());
-            dispatches.extend(lower(schedule, step, &gpu.kernel_limits));
-        }
-        starts.push(dispatches.len());
-        check_workgroups(gpu, &dispatches)?;
+    pub async fn new(gpu: &Gpu, schedule: &Arc<Schedule>, buffers: BTreeMap<Arena, Buffer>) -> Result<Self> {
+        let lowered = |step: &Step| {
+            let tiles = gpu.tiles_of(lower::class(schedule, step).as_deref());
+            (tiles, lower::lower(schedule, step, &gpu.kernel_limits, tiles))
+        };
+        let steps = prepare(gpu, schedule, &buffers, schedule.steps.iter().map(lowered).collect()).await?;
+        let settled = AtomicBool::new(gpu.options.unproven);
+        Ok(Executable { schedule: schedule.clone(), buffers, steps: RwLock::new(steps), settled })
+    }
 
-        // One uniform buffer; every dispatch's words start at an aligned offset.
-        let mut params: Vec<u32> = Vec::new();
-        let places: Vec<usize> = dispatches
-            .iter()
-            .map(|dispatch| {
-                let place = params.len();
-                params.extend(&dispatch.params);
-                params.resize(aligned(params.len()), 0);
-                place * 4
-            })
-            .collect();
-        let uniforms = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("params"),
-            size: (params.len().max(ALIGNMENT) * 4) as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        gpu.counts.buffers.fetch_add(1, Ordering::Relaxed);
-        gpu.queue.write_buffer(&uniforms, 0, bytemuck::cast_slice(&params));
+    /// As [`crate::device::Device::use_tiles`].
+    pub async fn use_tiles(&self, gpu: &Gpu, step: usize, tiles: Tiles) -> Result<()> {
+        let lowered = lower::lower(&self.schedule, &self.schedule.steps[step], &gpu.kernel_limits, tiles);
+        let prepared = prepare(gpu, &self.schedule, &self.buffers, vec![(tiles, lowered)]).await?;
+        let mut steps = self.steps.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        steps.splice(step..=step, prepared);
+        self.settled.store(gpu.options.unproven, Ordering::Release);
+        Ok(())
+    }
 
-        let mut recorded = Vec::with_capacity(dispatches.len());
-        for (dispatch, place) in dispatches.iter().zip(places) {
-            let kernel = gpu.kernel(dispatch).await?;
-            let bind_group = bind(gpu, schedule, buffers, dispatch, &uniforms, place)?;
-            let most = gpu.kernel_limits.workgroups;
-            let across = (dispatch.workgroups as u32).min(most);
-            let down = dispatch.workgroups.div_ceil(across.max(1) as usize) as u32;
-            recorded.push(Recorded { kernel, form: dispatch.form.clone(), bind_group, workgroups: [across, down] });
-        }
-        gpu.check()?;
-        Ok(Executable { dispatches: recorded, starts, settled: AtomicBool::new(gpu.options.unproven) })
+    /// The tiles that a step has now.
+    pub(super) fn tiles(&self, step: usize) -> Tiles {
+        self.read()[step].tiles
     }
 
     /// The steps of `range` with a kernel that was never proven on this device.
@@ -92,23 +94,21 @@ impl Executable {
         if self.settled.load(Ordering::Acquire) {
             return Ok(Vec::new());
         }
+        let steps = self.read();
         let refusals = gpu.refusals.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(refusal) = range.clone().find_map(|step| refusals.iter().find(|refusal| self.uses(step, refusal))) {
-            return Err(refusal.error.clone());
+        for step in &steps[range.clone()] {
+            if let Some(refusal) = refusals.iter().find(|refusal| step.uses(refusal)) {
+                return Err(refusal.error.clone());
+            }
         }
-        Ok(range.filter(|&step| self.step(step).iter().any(Recorded::is_unproven)).collect())
-    }
-
-    /// Whether a step has all kernels of which one is wrong.
-    fn uses(&self, step: usize, refusal: &Refusal) -> bool {
-        let has = |suspect: &Arc<Kernel>| self.step(step).iter().any(|recorded| Arc::ptr_eq(&recorded.kernel, suspect));
-        refusal.suspects.iter().all(has)
+        Ok(range.filter(|&step| steps[step].is_unproven()).collect())
     }
 
     /// Remembers the verdict on a step on the device: all of its kernels are proven, or those that were not are refused
     /// together, since any of them may be the wrong one.
     pub fn judge(&self, gpu: &Gpu, step: usize, verdict: Result<()>) {
-        let unproven = self.step(step).iter().filter(|recorded| recorded.is_unproven());
+        let steps = self.read();
+        let unproven = steps[step].dispatches.iter().filter(|recorded| recorded.is_unproven());
         if let Err(error) = verdict {
             let suspects = unproven.map(|recorded| recorded.kernel.clone()).collect();
             let mut refusals = gpu.refusals.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -119,16 +119,16 @@ impl Executable {
                 gpu.counts.proven.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.settled.store(!self.dispatches.iter().any(Recorded::is_unproven), Ordering::Release);
+        self.settled.store(!steps.iter().any(Prepared::is_unproven), Ordering::Release);
     }
 
     /// The forms of a step's kernels, for people.
     pub fn form(&self, step: usize) -> String {
-        self.step(step).iter().map(|dispatch| dispatch.form.as_str()).collect::<Vec<_>>().join(" + ")
+        self.read()[step].dispatches.iter().map(|dispatch| dispatch.form.as_str()).collect::<Vec<_>>().join(" + ")
     }
 
-    fn step(&self, step: usize) -> &[Recorded] {
-        &self.dispatches[self.starts[step]..self.starts[step + 1]]
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Prepared>> {
+        self.steps.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Records and submits the steps of `range`; does not wait.
@@ -137,36 +137,84 @@ impl Executable {
     /// When the device is lost.
     pub fn run(&self, gpu: &Gpu, range: Range<usize>) -> Result<()> {
         gpu.check()?;
-        let dispatches = &self.dispatches[self.starts[range.start]..self.starts[range.end]];
-        if dispatches.is_empty() {
+        let steps = self.read();
+        let mut dispatches = steps[range].iter().flat_map(|step| &step.dispatches).peekable();
+        if dispatches.peek().is_none() {
             return Ok(());
         }
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut count = 0;
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for dispatch in dispatches {
                 pass.set_pipeline(&dispatch.kernel.pipeline);
                 pass.set_bind_group(0, &dispatch.bind_group, &[]);
                 pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
+                count += 1;
             }
         }
         let index = gpu.queue.submit([encoder.finish()]);
         gpu.counts.submits.fetch_add(1, Ordering::Relaxed);
-        gpu.counts.dispatches.fetch_add(dispatches.len() as u64, Ordering::Relaxed);
+        gpu.counts.dispatches.fetch_add(count, Ordering::Relaxed);
         gpu.submitted(index)
     }
 }
 
-/// Refuses more workgroups than two dimensions hold.
-fn check_workgroups(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
-    let limit = gpu.kernel_limits.workgroups as usize;
-    match dispatches.iter().find(|dispatch| dispatch.workgroups.div_ceil(limit) > limit) {
-        Some(dispatch) => Err(Error::new(
-            ErrorKind::Memory,
-            format!("{}: {} workgroups are more than the adapter can dispatch", dispatch.label, dispatch.workgroups),
-        )),
-        None => Ok(()),
+/// Pipelines and bind groups of steps, with one buffer for all their uniforms.
+///
+/// # Errors
+/// When a step needs too many workgroups, or a shader does not compile (it is named).
+async fn prepare(
+    gpu: &Gpu,
+    schedule: &Schedule,
+    buffers: &BTreeMap<Arena, Buffer>,
+    steps: Vec<(Tiles, Vec<Dispatch>)>,
+) -> Result<Vec<Prepared>> {
+    // Every dispatch's words start at an aligned offset.
+    let mut params: Vec<u32> = Vec::new();
+    let mut places = Vec::new();
+    for dispatch in steps.iter().flat_map(|(_, dispatches)| dispatches) {
+        check_workgroups(gpu, dispatch)?;
+        places.push(params.len() * 4);
+        params.extend(&dispatch.params);
+        params.resize(aligned(params.len()), 0);
     }
+    let uniforms = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("params"),
+        size: (params.len().max(ALIGNMENT) * 4) as u64,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    gpu.counts.buffers.fetch_add(1, Ordering::Relaxed);
+    gpu.queue.write_buffer(&uniforms, 0, bytemuck::cast_slice(&params));
+
+    let most = gpu.kernel_limits.workgroups;
+    let mut places = places.into_iter();
+    let mut prepared = Vec::with_capacity(steps.len());
+    for (tiles, dispatches) in steps {
+        let mut recorded = Vec::with_capacity(dispatches.len());
+        for (dispatch, place) in dispatches.into_iter().zip(&mut places) {
+            let kernel = gpu.kernel(&dispatch).await?;
+            let bind_group = bind(gpu, schedule, buffers, &dispatch, &uniforms, place)?;
+            let across = (dispatch.workgroups as u32).min(most);
+            let down = dispatch.workgroups.div_ceil(across.max(1) as usize) as u32;
+            recorded.push(Recorded { kernel, form: dispatch.form, bind_group, workgroups: [across, down] });
+        }
+        prepared.push(Prepared { tiles, dispatches: recorded });
+    }
+    gpu.check()?;
+    Ok(prepared)
+}
+
+/// Refuses more workgroups than two dimensions hold.
+fn check_workgroups(gpu: &Gpu, dispatch: &Dispatch) -> Result<()> {
+    let limit = gpu.kernel_limits.workgroups as usize;
+    if dispatch.workgroups.div_ceil(limit) > limit {
+        let text =
+            format!("{}: {} workgroups are more than the adapter can dispatch", dispatch.label, dispatch.workgroups);
+        return Err(Error::new(ErrorKind::Memory, text));
+    }
+    Ok(())
 }
 
 fn bind(

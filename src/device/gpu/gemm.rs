@@ -10,8 +10,10 @@ use super::lower::{Bindings, Dispatch, Limits, WORKGROUP};
 use super::operand::{self, Phases};
 use super::reduce;
 use super::source::{self, Element, Source, coordinates};
-use crate::graph::{Expression, Gemm, Operand};
+use crate::device::Tiles;
+use crate::graph::{Expression, Gemm, Matrix, Operand};
 use crate::schedule::{Schedule, SlotId, Step};
+use crate::shape::Window;
 
 /// What one workgroup computes: `rows × columns` of the result; one invocation computes `micro_rows × micro_columns` of it.
 #[derive(Clone, Copy)]
@@ -25,7 +27,7 @@ struct Tile {
 
 /// How the 4×4 blocks of the operands come to the invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocks {
+enum Blocks {
     /// Through workgroup memory.
     Staged,
     /// Each invocation reads its own.
@@ -35,27 +37,37 @@ pub enum Blocks {
 }
 
 impl Tile {
-    /// The tile for results of `columns` columns.
-    fn choose(columns: usize, limits: &Limits) -> Self {
-        let [rows, wide, micro_rows, micro_columns] = match (limits.blocks, columns) {
-            (Blocks::Direct, 0..=4) => [32, 4, 4, 4],
-            (Blocks::Direct, 5..=8) => [32, 8, 4, 4],
-            (Blocks::Direct, 9..=16) => [16, 16, 4, 4],
-            (Blocks::Direct, _) => [16, 32, 8, 8],
-            (Blocks::Staged, 0..=48) => [64, 32, 8, 4],
-            (Blocks::Staged, _) => [64, 64, 4, 4],
-            // Lanes side by side over the rows, then over the columns.
-            (Blocks::Broadcast(lanes), 0..=4) => [4 * lanes, 4, 4, 4],
-            (Blocks::Broadcast(lanes), 5..=8) => [4 * lanes, 8, 4, 8],
-            (Blocks::Broadcast(lanes), 9..=16) => [4 * lanes, 16, 4, 16],
-            (Blocks::Broadcast(lanes), _) => [4 * lanes, 4 * lanes, 4 * lanes, 4],
+    /// The tile for results of `columns` columns. `tiles` is one that the device has.
+    fn choose(columns: usize, tiles: Tiles, lanes: Option<usize>) -> Self {
+        let lanes = lanes.unwrap_or(1);
+        let blocks = match tiles {
+            Tiles::Auto | Tiles::Staged | Tiles::Large | Tiles::Small => Blocks::Staged,
+            Tiles::Direct => Blocks::Direct,
+            Tiles::Broadcast => Blocks::Broadcast(lanes),
         };
-        Tile { rows, columns: wide, micro_rows, micro_columns, blocks: limits.blocks }
+        let [rows, wide, micro_rows, micro_columns] = match (tiles, columns) {
+            (Tiles::Auto | Tiles::Staged, 0..=48) => [64, 32, 8, 4],
+            (Tiles::Auto | Tiles::Staged, _) => [64, 64, 4, 4],
+            (Tiles::Large, _) => [128, 128, 8, 8],
+            (Tiles::Small, _) => [32, 32, 4, 4],
+            (Tiles::Direct, 0..=4) => [32, 4, 4, 4],
+            (Tiles::Direct, 5..=8) => [32, 8, 4, 4],
+            (Tiles::Direct, 9..=16) => [16, 16, 4, 4],
+            (Tiles::Direct, _) => [16, 32, 8, 8],
+            // Lanes side by side over the rows, then over the columns.
+            (Tiles::Broadcast, 0..=4) => [4 * lanes, 4, 4, 4],
+            (Tiles::Broadcast, 5..=8) if lanes >= 2 => [4 * lanes, 8, 4, 8],
+            (Tiles::Broadcast, 9..=16) if lanes >= 4 => [4 * lanes, 16, 4, 16],
+            // No lane has more than 32 rows: their sums must fit its registers.
+            (Tiles::Broadcast, _) => [4 * lanes.min(8), 4 * lanes, 4 * lanes.min(8), 4],
+        };
+        Tile { rows, columns: wide, micro_rows, micro_columns, blocks }
     }
 
     /// Terms of the sum that are added at a time.
     fn depth(&self) -> usize {
         match self.blocks {
+            Blocks::Staged if self.rows > 64 => 8,
             Blocks::Staged => 16,
             Blocks::Direct => 4,
             Blocks::Broadcast(lanes) => 4 * lanes / self.shared_blocks(),
@@ -66,9 +78,7 @@ impl Tile {
     fn shared_blocks(&self) -> usize {
         if self.rows == self.micro_rows { self.micro_rows / 4 } else { self.micro_columns / 4 }
     }
-}
 
-impl Tile {
     /// `products` of the kernel, and what it is told.
     fn form(&self, source: &mut Source) {
         match self.blocks {
@@ -118,7 +128,7 @@ impl Narrow {
             _ => return None,
         };
         // A tile has at least 4 columns where it is direct, else 32.
-        let narrowest = if limits.blocks == Blocks::Staged { 8 } else { 2 };
+        let narrowest = if matches!(limits.tiles, Tiles::Direct | Tiles::Broadcast) { 2 } else { 8 };
         // Taps in even blocks. There are always many positions, and their number must not be in the text.
         let block = if transposed { gemm.n.div_ceil(gemm.n.div_ceil(4).max(1)) } else { 4 };
         (gemm.groups > 1 && narrow <= narrowest).then_some(Narrow { transposed, block })
@@ -158,7 +168,7 @@ struct GemmPlan {
 }
 
 impl GemmPlan {
-    fn new(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> Self {
+    fn new(gemm: &Gemm, has_epilogue: bool, limits: &Limits, tiles: Tiles) -> Self {
         let phases = Phases::new(gemm);
         let (m, n, k) = (phases.m, gemm.n, phases.k.max(1));
         // Invocations or tiles of one split, and how many of them are a workgroup.
@@ -169,7 +179,7 @@ impl GemmPlan {
                 (Form::Narrow(narrow), 1, invocations, WORKGROUP)
             }
             None => {
-                let tile = Tile::choose(n, limits);
+                let tile = Tile::choose(n, tiles, limits.lanes);
                 let tiles = m.div_ceil(tile.rows) * n.div_ceil(tile.columns) * gemm.groups * phases.count;
                 (Form::Tiled(tile), tile.depth(), tiles, 1)
             }
@@ -212,10 +222,54 @@ impl GemmPlan {
     }
 }
 
-/// Words of scratch memory for the parts of split sums.
+/// Words of scratch memory for the parts of split sums, whichever of its tiles a product may get.
 pub(super) fn workspace(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> usize {
-    let splits = GemmPlan::new(gemm, has_epilogue, limits).splits;
-    if splits > 1 { splits * gemm.groups * gemm.m * gemm.n } else { 0 }
+    let splits = |tiles| GemmPlan::new(gemm, has_epilogue, limits, tiles).splits;
+    let most = candidates(gemm, limits).into_iter().map(splits).max().unwrap_or(1);
+    if most > 1 { most * gemm.groups * gemm.m * gemm.n } else { 0 }
+}
+
+/// The tiles that a product may have, the likeliest first: that of the fixed rule.
+pub(super) fn candidates(gemm: &Gemm, limits: &Limits) -> Vec<Tiles> {
+    let narrow = Narrow::choose(gemm, limits).is_some();
+    if narrow || !limits.measured {
+        return vec![limits.tiles];
+    }
+    let likely: &[Tiles] = if limits.tiles == Tiles::Staged {
+        &[Tiles::Large, Tiles::Small, Tiles::Broadcast]
+    } else {
+        &[Tiles::Broadcast, Tiles::Direct, Tiles::Staged]
+    };
+    let possible = |tiles: &Tiles| match tiles {
+        Tiles::Large => gemm.m >= 128 && gemm.n >= 96,
+        Tiles::Broadcast => limits.lanes.is_some(),
+        _ => true,
+    };
+    let others = likely.iter().copied().filter(|&tiles| tiles != limits.tiles).filter(possible);
+    std::iter::once(limits.tiles).chain(others).collect()
+}
+
+/// What products have in common that the same tiles are best for: batch sizes up to a power of two, all else equal.
+pub(super) fn class(gemm: &Gemm, half: bool) -> String {
+    let Gemm { groups, m, n, k, a, b, .. } = gemm;
+    let (m, k) = (m.next_power_of_two(), k.next_power_of_two());
+    format!("{groups}×{m}×{n}×{k}{}, {} by {}", if half { " f16" } else { "" }, described(a), described(b))
+}
+
+/// An operand in a word or two.
+fn described(operand: &Operand) -> String {
+    match operand {
+        Operand::Matrix(Matrix { column: 1, .. }) => "rows".to_owned(),
+        Operand::Matrix(_) => "columns".to_owned(),
+        Operand::Filters { taps, .. } => format!("filters of {taps}"),
+        Operand::Patches { window, channels, .. } => format!("patches {} {channels}", extents(window)),
+        Operand::Covering { window, channels, .. } => format!("covering {} {channels}", extents(window)),
+    }
+}
+
+fn extents(window: &Window) -> String {
+    let Window { kernel_size: [r, s], stride: [down, across], dilation: [dh, dw], .. } = window;
+    format!("{r}×{s}/{down}×{across}/{dh}×{dw}")
 }
 
 /// The dispatches of a product.
@@ -225,8 +279,9 @@ pub(super) fn lower(
     gemm: &Gemm,
     epilogue: Option<&(Vec<usize>, Expression)>,
     limits: &Limits,
+    tiles: Tiles,
 ) -> Vec<Dispatch> {
-    let plan = GemmPlan::new(gemm, epilogue.is_some(), limits);
+    let plan = GemmPlan::new(gemm, epilogue.is_some(), limits, tiles);
     let total = gemm.groups * gemm.m * gemm.n;
     let parts = step.workspace.filter(|_| plan.splits > 1);
     let target: Vec<SlotId> = parts.map_or_else(|| step.writes.clone(), |parts| vec![parts]);

@@ -3,9 +3,9 @@
 //! Before: [`crate::schedule`]. After: [`super::execute`] makes pipelines and bind groups of it. Kernel choices depend on
 //! shapes and [`Limits`] alone, never on the batch size where that can be avoided, so that batch sizes share pipelines.
 
-use super::gemm::Blocks;
 use super::source::{self, Element, Source, coordinates, narrowed, widened};
 use super::{gemm, reduce};
+use crate::device::Tiles;
 use crate::dtype::DType;
 use crate::graph::{Expression, Opaque, Pooling, WindowKind};
 use crate::schedule::{Schedule, SlotId, Step, Work};
@@ -14,8 +14,12 @@ use crate::shape::Window;
 /// What kernels must know of an adapter.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How products read their operands.
-    pub blocks: Blocks,
+    /// The tiles of products by the fixed rule; never [`Tiles::Auto`].
+    pub tiles: Tiles,
+    /// Whether other tiles may turn out to be better.
+    pub measured: bool,
+    /// Lanes of a subgroup, where all have as many.
+    pub lanes: Option<usize>,
     /// Workgroups of one dispatch dimension.
     pub workgroups: u32,
 }
@@ -49,12 +53,24 @@ pub struct Dispatch {
 /// Invocations of a workgroup, where a kernel has no reason for another number.
 pub(super) const WORKGROUP: usize = 64;
 
-/// The dispatches of one step.
-pub fn lower(schedule: &Schedule, step: &Step, limits: &Limits) -> Vec<Dispatch> {
+/// The tiles that work may have, the likeliest first; none if it has no tiles.
+pub fn candidates(work: &Work, limits: &Limits) -> Vec<Tiles> {
+    if let Work::Gemm { gemm, .. } = work { gemm::candidates(gemm, limits) } else { Vec::new() }
+}
+
+/// What steps have in common that the same tiles are best for; `None` if the step has no tiles.
+pub fn class(schedule: &Schedule, step: &Step) -> Option<String> {
+    let Work::Gemm { gemm, .. } = &step.work else { return None };
+    let half = step.reads.iter().any(|&slot| schedule.slot(slot).ty.dtype == DType::F16);
+    Some(gemm::class(gemm, half))
+}
+
+/// The dispatches of one step; products with these tiles.
+pub fn lower(schedule: &Schedule, step: &Step, limits: &Limits, tiles: Tiles) -> Vec<Dispatch> {
     match &step.work {
         Work::Elementwise { shape, expression } => vec![elementwise(schedule, step, shape, expression)],
         Work::Reduce(reduce) => reduce::lower(schedule, step, reduce),
-        Work::Gemm { gemm, epilogue } => gemm::lower(schedule, step, gemm, epilogue.as_ref(), limits),
+        Work::Gemm { gemm, epilogue } => gemm::lower(schedule, step, gemm, epilogue.as_ref(), limits, tiles),
         Work::Window(pooling) => vec![window(schedule, step, pooling)],
         Work::Opaque { shader, .. } => vec![opaque(schedule, step, shader)],
     }

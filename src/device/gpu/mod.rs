@@ -11,17 +11,17 @@ mod lower;
 mod operand;
 mod reduce;
 mod source;
+mod tune;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use execute::Executable;
-pub use gemm::Blocks;
-pub use lower::{Bound, Dispatch, Limits, lower, workspace};
+pub use lower::{Bound, Dispatch, Limits, candidates, class, lower, workspace};
 pub use source::FILES;
 
-use super::{AdapterInfo, Counters, GpuChoice, Options, Rewrite, Tiles};
+use super::{AdapterInfo, Counters, GpuChoice, Options, Rewrite, Tiles, Tuning};
 use crate::error::{Error, ErrorKind, Result};
 use crate::random::stream_id;
 use crate::schedule::Capabilities;
@@ -41,6 +41,7 @@ pub struct Gpu {
     kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
     refusals: Mutex<Vec<Refusal>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+    tuner: Mutex<tune::Tuner>,
     /// Makes faults, for tests.
     rewrite: Mutex<Option<Rewrite>>,
     /// Submissions that may not be done yet, oldest first.
@@ -210,18 +211,19 @@ impl Gpu {
             keep(&uncaptured, Error::new(ErrorKind::Device, format!("the GPU reported: {error}")));
         }));
         let lanes = subgroup_lanes(&adapter);
-        let blocks = match (options.tiles, lanes) {
-            (Tiles::Auto, Some(lanes)) if info.software => Blocks::Broadcast(lanes),
-            (Tiles::Auto, None) if info.software => Blocks::Direct,
-            (Tiles::Auto | Tiles::Staged, _) => Blocks::Staged,
-            (Tiles::Direct, _) => Blocks::Direct,
-            (Tiles::Broadcast, Some(lanes)) => Blocks::Broadcast(lanes),
+        let tiles = match (options.tiles, lanes) {
+            (Tiles::Auto, Some(_)) if info.software => Tiles::Broadcast,
+            (Tiles::Auto, None) if info.software => Tiles::Direct,
+            (Tiles::Auto, _) => Tiles::Staged,
             (Tiles::Broadcast, None) => {
                 let text = format!("{}: subgroups have no fixed size, so products cannot broadcast in them", info.name);
-                return Err(Error::new(ErrorKind::Device, text));
+                return Err(Error::new(ErrorKind::Unsupported, text));
             }
+            (tiles, _) => tiles,
         };
-        let kernel_limits = Limits { blocks, workgroups: limits.max_compute_workgroups_per_dimension };
+        let measured = options.tiles == Tiles::Auto && options.tuning != Tuning::Off;
+        let workgroups = limits.max_compute_workgroups_per_dimension;
+        let kernel_limits = Limits { tiles, measured, lanes, workgroups };
         Ok(Gpu {
             adapter,
             device,
@@ -233,6 +235,7 @@ impl Gpu {
             kernels: Mutex::default(),
             refusals: Mutex::default(),
             layouts: Mutex::default(),
+            tuner: Mutex::default(),
             rewrite: Mutex::default(),
             in_flight: Mutex::default(),
             failure,
@@ -247,13 +250,8 @@ impl Gpu {
 
     /// As [`crate::device::Device::tiles`].
     pub fn tiles(&self) -> Vec<Tiles> {
-        let used = match self.kernel_limits.blocks {
-            Blocks::Staged => Tiles::Staged,
-            Blocks::Direct => Tiles::Direct,
-            Blocks::Broadcast(_) => Tiles::Broadcast,
-        };
-        let possible = [Tiles::Staged, Tiles::Direct].into_iter();
-        let possible = possible.chain(subgroup_lanes(&self.adapter).map(|_| Tiles::Broadcast));
+        let Limits { tiles: used, lanes, .. } = self.kernel_limits;
+        let possible = Tiles::ALL.into_iter().filter(|&tiles| tiles != Tiles::Broadcast || lanes.is_some());
         std::iter::once(used).chain(possible.filter(|&tiles| tiles != used)).collect()
     }
 

@@ -1,0 +1,119 @@
+//! The tiles of products, chosen by measurement: what a GPU knows of its candidates.
+//!
+//! A step whose class has no choice yet is *untuned*. [`crate::program`] runs it with each of its candidates, compares their
+//! results and times them; [`Executable::decide`] keeps the outcome, and programs that are loaded later start with it.
+//! A candidate that was far slower than another is not tried again on this device, so that most classes cost little.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{Executable, Gpu, lower};
+use crate::device::{Choice, Tiles, Trial, Tuning, Tunings};
+
+/// What [`Tuning::Quick`] may spend on a device in all, on candidates beside the first.
+const QUICK: Duration = Duration::from_secs(8);
+
+/// How many candidates [`Tuning::Quick`] tries.
+const QUICK_CANDIDATES: usize = 3;
+
+/// A candidate that took so many times as long as the best is not tried again.
+const HOPELESS: f64 = 3.0;
+
+/// Shorter runs, in seconds, say little about larger ones.
+const TELLING: f64 = 2e-4;
+
+/// The choices of a device, and what led to them.
+#[derive(Default)]
+pub struct Tuner {
+    choices: BTreeMap<String, Choice>,
+    hopeless: BTreeSet<Tiles>,
+    spent: Duration,
+}
+
+impl Gpu {
+    /// As [`crate::device::Device::tunings`].
+    pub fn tunings(&self) -> Tunings {
+        let choices = self.with_tuner(|tuner| tuner.choices.clone());
+        let (adapter, driver) = (self.info.name.clone(), self.info.driver.clone());
+        Tunings { adapter, driver, version: env!("CARGO_PKG_VERSION").to_owned(), choices }
+    }
+
+    /// As [`crate::device::Device::load_tunings`].
+    pub fn load_tunings(&self, tunings: &Tunings) -> usize {
+        if !tunings.fit(&self.tunings()) || !self.kernel_limits.measured {
+            return 0;
+        }
+        let possible = self.tiles();
+        let choices = tunings.choices.iter().filter(|(_, choice)| possible.contains(&choice.tiles));
+        self.with_tuner(|tuner| {
+            let before = tuner.choices.len();
+            for (class, choice) in choices {
+                tuner.choices.entry(class.clone()).or_insert_with(|| choice.clone());
+            }
+            tuner.choices.len() - before
+        })
+    }
+
+    /// The tiles that a product of this class has: as chosen, else by the fixed rule.
+    pub(super) fn tiles_of(&self, class: Option<&str>) -> Tiles {
+        let chosen = class.and_then(|class| self.with_tuner(|tuner| Some(tuner.choices.get(class)?.tiles)));
+        chosen.unwrap_or(self.kernel_limits.tiles)
+    }
+
+    fn with_tuner<R>(&self, f: impl FnOnce(&mut Tuner) -> R) -> R {
+        f(&mut self.tuner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+}
+
+impl Executable {
+    /// As [`crate::device::Device::untuned`].
+    pub fn untuned(&self, gpu: &Gpu, range: Range<usize>) -> Vec<usize> {
+        if !gpu.kernel_limits.measured {
+            return Vec::new();
+        }
+        gpu.with_tuner(|tuner| {
+            let exhausted = gpu.options.tuning == Tuning::Quick && tuner.spent >= QUICK;
+            let untuned = |step: &usize| {
+                let class = lower::class(&self.schedule, &self.schedule.steps[*step]);
+                class.is_some_and(|class| match tuner.choices.get(&class) {
+                    Some(choice) => choice.tiles != self.tiles(*step),
+                    None => !exhausted,
+                })
+            };
+            range.filter(untuned).collect()
+        })
+    }
+
+    /// As [`crate::device::Device::candidates`].
+    pub fn candidates(&self, gpu: &Gpu, step: usize) -> Vec<Tiles> {
+        let step = &self.schedule.steps[step];
+        let class = lower::class(&self.schedule, step);
+        let mut candidates = lower::candidates(&step.work, &gpu.kernel_limits);
+        gpu.with_tuner(|tuner| {
+            candidates.retain(|tiles| !tuner.hopeless.contains(tiles));
+            if let Some(choice) = class.and_then(|class| tuner.choices.get(&class)) {
+                candidates = vec![choice.tiles];
+            }
+        });
+        if gpu.options.tuning == Tuning::Quick {
+            candidates.truncate(QUICK_CANDIDATES);
+        }
+        candidates
+    }
+
+    /// As [`crate::device::Device::decide`].
+    pub fn decide(&self, gpu: &Gpu, step: usize, choice: Choice, spent: Duration) {
+        let Some(class) = lower::class(&self.schedule, &self.schedule.steps[step]) else { return };
+        let seconds = |trial: &Trial| trial.outcome.as_ref().map_or(f64::INFINITY, |seconds| *seconds);
+        let best = choice.trials.iter().map(seconds).fold(f64::INFINITY, f64::min);
+        gpu.with_tuner(|tuner| {
+            tuner.spent += spent;
+            if best >= TELLING {
+                let slow = choice.trials.iter().filter(|trial| seconds(trial) > HOPELESS * best);
+                tuner.hopeless.extend(slow.map(|trial| trial.tiles));
+            }
+            tuner.choices.entry(class).or_insert(choice);
+        });
+    }
+}
