@@ -17,6 +17,7 @@ mod report;
 #[cfg(test)]
 mod report_tests;
 mod train;
+mod tuning;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -15,6 +15,7 @@ use neuropil::{Device, Error, ErrorKind, Precision};
 
 use super::model::{DatasetName, shape_text};
 use super::output::{Output, Record, counted, device_line, device_name, percent};
+use super::tuning::TuningArguments;
 use super::{Common, Stop, at_least_one, whole};
 
 /// What `train` takes.
@@ -65,6 +66,8 @@ pub struct Arguments {
     /// Stop at the first NaN or infinity that reaches the loss or a weight, and say which operation made it (slow)
     #[arg(long)]
     detect_nonfinite: bool,
+    #[command(flatten)]
+    tuning: TuningArguments,
     /// Print only the result
     #[arg(long)]
     quiet: bool,
@@ -111,7 +114,7 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     if let Some(path) = &arguments.save {
         check_writable(path)?;
     }
-    let device = common.open_device()?;
+    let device = arguments.tuning.apply(common.open_device()?)?;
     let start = Instant::now();
     let model = models::by_name(&arguments.model, train.classes())?;
     let mut trainer = Trainer::new(&device, model, train.image_shape(), arguments.settings());
@@ -129,7 +132,9 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
         print_start(arguments, &trainer, (&train, &test), &device, output)?;
     }
 
-    let epochs = fit(&mut trainer, (&train, &test), arguments.quiet, output)?;
+    let epochs = fit(&mut trainer, (&train, &test), arguments.quiet, output);
+    arguments.tuning.keep(&device)?;
+    let epochs = epochs?;
     let Some(Epoch { number, test: Some(last), .. }) = epochs.last() else {
         return Err(Error::new(ErrorKind::Config, "no epoch was trained").into());
     };

@@ -5,6 +5,7 @@
 //! bad content is an error that names the file, never a panic.
 
 pub mod safetensors;
+pub mod tunings;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};

@@ -63,7 +63,7 @@ impl Executable {
     /// When a step needs too many workgroups, or a shader does not compile (it is named).
     pub async fn new(gpu: &Gpu, schedule: &Arc<Schedule>, buffers: BTreeMap<Arena, Buffer>) -> Result<Self> {
         let lowered = |step: &Step| {
-            let tiles = gpu.tiles_of(lower::class(schedule, step).as_deref());
+            let tiles = gpu.tiles_of(schedule, step);
             (tiles, lower::lower(schedule, step, &gpu.kernel_limits, tiles))
         };
         let steps = prepare(gpu, schedule, &buffers, schedule.steps.iter().map(lowered).collect()).await?;

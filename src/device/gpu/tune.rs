@@ -2,7 +2,7 @@
 //!
 //! A step whose class has no choice yet is *untuned*. [`crate::program`] runs it with each of its candidates, compares their
 //! results and times them; [`Executable::decide`] keeps the outcome, and programs that are loaded later start with it.
-//! A candidate that was far slower than another is not tried again on this device, so that most classes cost little.
+//! A candidate that was wrong, or far slower than another, is not tried again on this device: most classes cost little.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Executable, Gpu, lower};
 use crate::device::{Choice, Tiles, Trial, Tuning, Tunings};
+use crate::schedule::{Schedule, Step};
 
 /// What [`Tuning::Quick`] may spend on a device in all, on candidates beside the first.
 const QUICK: Duration = Duration::from_secs(8);
@@ -55,10 +56,20 @@ impl Gpu {
         })
     }
 
-    /// The tiles that a product of this class has: as chosen, else by the fixed rule.
-    pub(super) fn tiles_of(&self, class: Option<&str>) -> Tiles {
-        let chosen = class.and_then(|class| self.with_tuner(|tuner| Some(tuner.choices.get(class)?.tiles)));
-        chosen.unwrap_or(self.kernel_limits.tiles)
+    /// The tiles that a step starts with: those of its class, else the likeliest that are still in the running.
+    pub(super) fn tiles_of(&self, schedule: &Schedule, step: &Step) -> Tiles {
+        let limits = &self.kernel_limits;
+        if !limits.measured {
+            return limits.tiles;
+        }
+        let class = lower::class(schedule, step);
+        self.with_tuner(|tuner| match class.and_then(|class| tuner.choices.get(&class)) {
+            Some(choice) => choice.tiles,
+            None => {
+                let running = |tiles: &Tiles| !tuner.hopeless.contains(tiles);
+                lower::candidates(&step.work, limits).into_iter().find(running).unwrap_or(limits.tiles)
+            }
+        })
     }
 
     fn with_tuner<R>(&self, f: impl FnOnce(&mut Tuner) -> R) -> R {
@@ -109,10 +120,9 @@ impl Executable {
         let best = choice.trials.iter().map(seconds).fold(f64::INFINITY, f64::min);
         gpu.with_tuner(|tuner| {
             tuner.spent += spent;
-            if best >= TELLING {
-                let slow = choice.trials.iter().filter(|trial| seconds(trial) > HOPELESS * best);
-                tuner.hopeless.extend(slow.map(|trial| trial.tiles));
-            }
+            let hopeless =
+                |trial: &&Trial| trial.outcome.is_err() || best >= TELLING && seconds(trial) > HOPELESS * best;
+            tuner.hopeless.extend(choice.trials.iter().filter(hopeless).map(|trial| trial.tiles));
             tuner.choices.entry(class).or_insert(choice);
         });
     }
