@@ -62,7 +62,7 @@ static LOWERED: LazyLock<Lowered> = LazyLock::new(|| {
                 let origin = format!("{} / {} / {}, {}", family.name, sample.op.name(), case.name, case.direction);
                 let graph = simplify(&case.graph).expect("all cases simplify");
                 for (tiles, lanes) in TILES {
-                    let limits = Limits { tiles, measured: false, lanes: Some(lanes), workgroups: WORKGROUPS };
+                    let limits = Limits { tiles, small: tiles, measured: false, lanes: Some(lanes), workgroups: WORKGROUPS };
                     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
                     for step in &schedule.steps {
                         lower(&schedule, step, &limits, tiles)
@@ -194,7 +194,7 @@ fn every_shader_file_is_in_some_kernel() {
         (path, text.expect("what the compiler has included can be read"))
     }));
     let known: BTreeSet<&str> = texts.iter().map(|(path, _)| path.as_str()).collect();
-    let files: Vec<String> = files_below(&root().join("shaders")).iter().map(|path| below_shaders(path)).collect();
+    let files: Vec<String> = common::files_below(&root().join("shaders")).iter().map(|path| below_shaders(path)).collect();
     let orphans: Vec<&String> = files.iter().filter(|path| !known.contains(path.as_str())).collect();
     assert!(orphans.is_empty(), "neither in `device::gpu::FILES` nor included by a file of src/ops: {orphans:?}");
     let unused: Vec<&String> = texts
@@ -208,7 +208,7 @@ fn every_shader_file_is_in_some_kernel() {
 #[test]
 fn every_kernel_file_has_the_name_of_its_family() {
     let ops = root().join("src/ops");
-    let names = files_below(&root().join("shaders")).into_iter().map(|path| below_shaders(&path));
+    let names = common::files_below(&root().join("shaders")).into_iter().map(|path| below_shaders(&path));
     let orphans: Vec<String> = names
         .filter_map(|path| path.strip_suffix(".wgsl").filter(|name| !name.starts_with("lib/")).map(str::to_owned))
         .filter(|name| !ops.join(name).with_extension("rs").is_file() && !ops.join(name).is_dir())
@@ -222,7 +222,7 @@ fn every_kernel_file_has_the_name_of_its_family() {
 /// The files below `shaders/` that an operation includes by itself.
 fn included_by_operations() -> Vec<String> {
     let mut included = Vec::new();
-    for path in files_below(&root().join("src/ops")) {
+    for path in common::files_below(&root().join("src/ops")) {
         let text = fs::read_to_string(&path).expect("sources are text");
         for argument in text.split("include_str!(\"").skip(1) {
             let argument = argument.split('"').next().unwrap_or_default();
@@ -240,12 +240,4 @@ fn root() -> &'static Path {
 fn below_shaders(path: &Path) -> String {
     let relative = path.strip_prefix(root().join("shaders")).expect("a file below shaders");
     relative.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
-}
-
-/// Every file below `folder`, sorted.
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
-    paths.sort();
-    paths.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

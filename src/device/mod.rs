@@ -328,11 +328,19 @@ impl Device {
         }
     }
 
-    /// The forms that products can have on this device, that which it uses first; none on the CPU.
+    /// The tiles that products can have on this device, those of small ones first; none on the CPU.
     pub fn tiles(&self) -> Vec<Tiles> {
         match &self.0.backend {
             Backend::Cpu => Vec::new(),
             Backend::Gpu(gpu) => gpu.tiles(),
+        }
+    }
+
+    /// The lanes of a subgroup, where all have as many and shaders can use them; `None` on the CPU.
+    pub fn lanes(&self) -> Option<usize> {
+        match &self.0.backend {
+            Backend::Cpu => None,
+            Backend::Gpu(gpu) => gpu.lanes(),
         }
     }
 

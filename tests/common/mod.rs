@@ -10,6 +10,8 @@ pub mod golden;
 pub mod model;
 pub mod random_graph;
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use neuropil::Device;
@@ -66,7 +68,7 @@ pub fn skip() -> Option<Device> {
 
 /// What kernels must know of an adapter without subgroups of a fixed size.
 pub fn limits(tiles: Tiles) -> Limits {
-    Limits { tiles, measured: false, lanes: None, workgroups: 65_535 }
+    Limits { tiles, small: tiles, measured: false, lanes: None, workgroups: 65_535 }
 }
 
 /// The schedule of a simplified graph for an adapter that has just what WebGPU guarantees; made without a GPU.
@@ -83,4 +85,12 @@ pub fn portable_schedule(graph: &Graph, store: &StoreLayout, limits: &Limits) ->
     let schedule = schedule(graph, store, &capabilities).expect("the graph can be scheduled");
     schedule.verify().expect("the schedule is sound");
     schedule
+}
+
+/// Every file below `folder`, sorted.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+    paths.sort();
+    paths.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

@@ -15,6 +15,9 @@ use crate::graph::{Expression, Gemm, Matrix, Operand};
 use crate::schedule::{Schedule, SlotId, Step};
 use crate::shape::Window;
 
+/// Multiplications below which a product is small: what a software rasteriser does in a tenth of a millisecond.
+const SMALL: usize = 1 << 20;
+
 /// What one workgroup computes: `rows × columns` of the result; one invocation computes `micro_rows × micro_columns` of it.
 #[derive(Clone, Copy)]
 struct Tile {
@@ -229,11 +232,21 @@ pub(super) fn workspace(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> usi
     if most > 1 { most * gemm.groups * gemm.m * gemm.n } else { 0 }
 }
 
+/// The tiles of a product by the fixed rule.
+fn rule(gemm: &Gemm, limits: &Limits) -> Tiles {
+    if is_small(gemm) { limits.small } else { limits.tiles }
+}
+
+/// Whether a product takes so little that its tiles do not matter.
+fn is_small(gemm: &Gemm) -> bool {
+    gemm.groups * gemm.m * gemm.n * gemm.k < SMALL
+}
+
 /// The tiles that a product may have, the likeliest first: that of the fixed rule.
 pub(super) fn candidates(gemm: &Gemm, limits: &Limits) -> Vec<Tiles> {
     let narrow = Narrow::choose(gemm, limits).is_some();
-    if narrow || !limits.measured {
-        return vec![limits.tiles];
+    if narrow || is_small(gemm) || !limits.measured {
+        return vec![rule(gemm, limits)];
     }
     let likely: &[Tiles] = if limits.tiles == Tiles::Staged {
         &[Tiles::Large, Tiles::Small, Tiles::Broadcast]

@@ -16,6 +16,8 @@ use crate::shape::Window;
 pub struct Limits {
     /// The tiles of products by the fixed rule; never [`Tiles::Auto`].
     pub tiles: Tiles,
+    /// Those of small products, for which tiles that take long to compile are not worth it.
+    pub small: Tiles,
     /// Whether other tiles may turn out to be better.
     pub measured: bool,
     /// Lanes of a subgroup, where all have as many.

@@ -223,7 +223,9 @@ impl Gpu {
         };
         let measured = options.tiles == Tiles::Auto && options.tuning != Tuning::Off;
         let workgroups = limits.max_compute_workgroups_per_dimension;
-        let kernel_limits = Limits { tiles, measured, lanes, workgroups };
+        let spared = options.tiles == Tiles::Auto && tiles == Tiles::Broadcast;
+        let small = if spared { Tiles::Direct } else { tiles };
+        let kernel_limits = Limits { tiles, small, measured, lanes, workgroups };
         Ok(Gpu {
             adapter,
             device,
@@ -248,9 +250,14 @@ impl Gpu {
         self.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
+    /// As [`crate::device::Device::lanes`].
+    pub fn lanes(&self) -> Option<usize> {
+        self.kernel_limits.lanes
+    }
+
     /// As [`crate::device::Device::tiles`].
     pub fn tiles(&self) -> Vec<Tiles> {
-        let Limits { tiles: used, lanes, .. } = self.kernel_limits;
+        let Limits { small: used, lanes, .. } = self.kernel_limits;
         let possible = Tiles::ALL.into_iter().filter(|&tiles| tiles != Tiles::Broadcast || lanes.is_some());
         std::iter::once(used).chain(possible.filter(|&tiles| tiles != used)).collect()
     }

@@ -58,17 +58,15 @@ impl Gpu {
 
     /// The tiles that a step starts with: those of its class, else the likeliest that are still in the running.
     pub(super) fn tiles_of(&self, schedule: &Schedule, step: &Step) -> Tiles {
-        let limits = &self.kernel_limits;
-        if !limits.measured {
-            return limits.tiles;
+        let candidates = lower::candidates(&step.work, &self.kernel_limits);
+        let likeliest = candidates.first().copied().unwrap_or(self.kernel_limits.tiles);
+        if candidates.len() < 2 {
+            return likeliest;
         }
         let class = lower::class(schedule, step);
         self.with_tuner(|tuner| match class.and_then(|class| tuner.choices.get(&class)) {
             Some(choice) => choice.tiles,
-            None => {
-                let running = |tiles: &Tiles| !tuner.hopeless.contains(tiles);
-                lower::candidates(&step.work, limits).into_iter().find(running).unwrap_or(limits.tiles)
-            }
+            None => candidates.into_iter().find(|tiles| !tuner.hopeless.contains(tiles)).unwrap_or(likeliest),
         })
     }
 
@@ -85,10 +83,12 @@ impl Executable {
         }
         gpu.with_tuner(|tuner| {
             let exhausted = gpu.options.tuning == Tuning::Quick && tuner.spent >= QUICK;
-            let untuned = |step: &usize| {
-                let class = lower::class(&self.schedule, &self.schedule.steps[*step]);
+            let untuned = |index: &usize| {
+                let step = &self.schedule.steps[*index];
+                let several = lower::candidates(&step.work, &gpu.kernel_limits).len() > 1;
+                let class = lower::class(&self.schedule, step).filter(|_| several);
                 class.is_some_and(|class| match tuner.choices.get(&class) {
-                    Some(choice) => choice.tiles != self.tiles(*step),
+                    Some(choice) => choice.tiles != self.tiles(*index),
                     None => !exhausted,
                 })
             };

@@ -1,0 +1,78 @@
+//! Mutation testing of the shaders: mechanical mistakes at every place where they can be made, and whether the cases of the
+//! samples notice them. It shows that green tests of the operations mean something.
+//!
+//! Without arguments a sample of 40 mutants runs; `NEUROPIL_MUTANTS=all` runs all, `NEUROPIL_MUTANTS=PATH` those of a source,
+//! `NEUROPIL_SEED` draws another sample. A mutant that nothing notices must be in `survivors.txt`, with the reason why it
+//! computes nothing wrong. After a run of all, `UPDATE_GOLDEN=1` writes `docs/mutation.md`.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod corpus;
+mod page;
+mod run;
+mod sites;
+mod survivors;
+mod tokens;
+
+use std::time::Instant;
+
+use neuropil::random::Stream;
+
+use corpus::Corpus;
+use run::Outcome;
+use survivors::Survivors;
+
+/// How many mutants run where nobody asks for more.
+const SAMPLE: usize = 40;
+
+#[test]
+fn mistakes_in_shaders_are_noticed() {
+    let Some(device) = common::gpu() else { return };
+    let (corpus, kernels) = Corpus::new(device.lanes());
+    let sites = sites::sites(&corpus.sources);
+    let asked = std::env::var("NEUROPIL_MUTANTS").unwrap_or_default();
+    let chosen = match asked.as_str() {
+        "all" => (0..sites.len()).collect(),
+        "" => sample(sites.len()),
+        part => (0..sites.len()).filter(|&i| corpus.sources[sites[i].source].path.contains(part)).collect(),
+    };
+    drop(kernels);
+    let start = Instant::now();
+    let outcomes = run::run(&chosen, |index, outcome| {
+        let site = &sites[index];
+        println!("{:6.0?} {}:{} {outcome:?}", start.elapsed(), site.key(&corpus.sources), site.line);
+    });
+    let survivors = Survivors::read();
+    let mistakes = survivors.judge(&corpus.sources, &sites, &outcomes, asked == "all");
+    let valid = outcomes.iter().filter(|(_, outcome)| *outcome != Outcome::Invalid).count();
+    let noticed = outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Noticed(_) | Outcome::Stopped)).count();
+    println!("{noticed} of {valid} mutants were noticed, of {} sites", sites.len());
+    assert!(mistakes.is_empty(), "{} mistakes:\n{}", mistakes.len(), mistakes.join("\n"));
+    if asked == "all" {
+        assert!(valid >= 300 && noticed as f64 >= 0.95 * valid as f64, "{noticed} of {valid}");
+        page::check(&page::page(&corpus.sources, &sites, &outcomes, &survivors));
+    }
+}
+
+/// Works for the test above, in a process of its own.
+#[test]
+fn worker() {
+    if std::env::var_os(run::WORKER).is_none() {
+        return;
+    }
+    let device = common::gpu().expect("the parent had a device");
+    let (corpus, kernels) = Corpus::new(device.lanes());
+    let sites = sites::sites(&corpus.sources);
+    run::work(&corpus, &kernels, &sites);
+}
+
+/// Different numbers below `count`, the same for equal seeds.
+fn sample(count: usize) -> Vec<usize> {
+    let seed = std::env::var("NEUROPIL_SEED").ok().map_or(0, |seed| seed.parse().expect("NEUROPIL_SEED is a number"));
+    let mut stream = Stream::new(seed, "mutation");
+    let mut chosen = std::collections::BTreeSet::new();
+    while chosen.len() < SAMPLE.min(count) {
+        chosen.insert(stream.below(count as u64) as usize);
+    }
+    chosen.into_iter().collect()
+}

@@ -1,0 +1,168 @@
+//! Mutants one after the other, in processes of their own: a loop without end or a crash takes no more than a process.
+//!
+//! A worker is this test binary, asked by an environment variable to take the numbers of sites from its input. It says
+//! what it tries before it does, so that its parent knows how long it has been silent. Before: [`super::corpus`].
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use neuropil::check::parity::check_case;
+use neuropil::device::{Options, Tiles};
+use neuropil::{Device, ErrorKind};
+
+use super::corpus::{Corpus, Kernels, tiles_of};
+use super::sites::Site;
+use crate::common;
+
+/// Asks this binary to work.
+pub const WORKER: &str = "NEUROPIL_MUTATION_WORKER";
+
+/// So long a worker may be silent: a case takes a second at most.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// So many cases a mutant has to survive.
+const MOST_CASES: usize = 300;
+
+/// In front of what a worker says; the test harness prints other lines.
+const SAYS: &str = "mutation> ";
+
+/// What became of a mutant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A case is wrong; its name.
+    Noticed(String),
+    /// A case did not end, or ended the process.
+    Stopped,
+    /// So many cases are right, of so many that run the place.
+    Survived(usize, usize),
+    /// No shader.
+    Invalid,
+}
+
+/// Takes sites until the input ends.
+pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
+    let mut devices: BTreeMap<Tiles, Device> = BTreeMap::new();
+    // How many mutants of a source each case noticed: those that notice much come first.
+    let mut noticed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    let say = |text: &str| println!("{SAYS}{text}");
+    for line in std::io::stdin().lock().lines() {
+        let index: usize = line.expect("a line").parse().expect("the number of a site");
+        let site = &sites[index];
+        let source = &corpus.sources[site.source];
+        let tiles = tiles_of(&source.path);
+        let device = devices.entry(tiles).or_insert_with(|| {
+            let options = Options { tiles, guards: true, unproven: true, ..Options::default() };
+            common::open_gpu(options).expect("the parent had a device")
+        });
+        let (from, to) = (source.text.clone(), site.text.clone());
+        device.rewrite_kernels(Some(Arc::new(move |_: &str, text: &str| text.replace(&from, &to))));
+        let mut running = corpus.running(kernels, site);
+        running.sort_by_key(|case| std::cmp::Reverse(noticed.get(&(site.source, *case)).copied().unwrap_or(0)));
+        let all = running.len();
+        running.truncate(MOST_CASES);
+        let mut answer = format!("survived {} {all}", running.len());
+        for case in running {
+            say("trying");
+            match check_case(device, &corpus.cases[case].case) {
+                Ok(verdict) if verdict.failure.is_none() => continue,
+                Err(error) if error.kind() == ErrorKind::Shader => answer = "invalid".to_owned(),
+                _ => {
+                    *noticed.entry((site.source, case)).or_default() += 1;
+                    answer = format!("noticed {}", corpus.cases[case].name);
+                }
+            }
+            break;
+        }
+        say(&answer);
+    }
+}
+
+/// What becomes of the mutants at `chosen`, by two workers; `report` is told each.
+pub fn run(chosen: &[usize], report: impl Fn(usize, &Outcome) + Sync) -> Vec<(usize, Outcome)> {
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut worker = Worker::start();
+                while let Some(&site) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = worker.outcome(site);
+                    if outcome == Outcome::Stopped {
+                        worker = Worker::start();
+                    }
+                    report(site, &outcome);
+                    outcomes.lock().expect("no thread fails with it").push((site, outcome));
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().expect("no thread failed with it");
+    outcomes.sort_by_key(|(site, _)| *site);
+    outcomes
+}
+
+struct Worker {
+    child: Child,
+    input: ChildStdin,
+    said: Receiver<String>,
+}
+
+impl Worker {
+    fn start() -> Self {
+        let binary = std::env::current_exe().expect("this binary has a path");
+        let mut child = Command::new(binary)
+            .args(["--exact", "worker", "--nocapture", "--test-threads=1"])
+            .env(WORKER, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this binary runs");
+        let (sender, said) = channel();
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                // The harness does not end its own line before a test prints.
+                if let Some((_, said)) = line.split_once(SAYS)
+                    && sender.send(said.to_owned()).is_err()
+                {
+                    break;
+                }
+            }
+        });
+        let input = child.stdin.take().expect("it is piped");
+        Worker { child, input, said }
+    }
+
+    fn outcome(&mut self, site: usize) -> Outcome {
+        if writeln!(self.input, "{site}").is_err() {
+            return Outcome::Stopped;
+        }
+        loop {
+            let said = match self.said.recv_timeout(PATIENCE) {
+                Ok(said) => said,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Outcome::Stopped,
+            };
+            let numbers = |text: &str| text.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<usize>>();
+            match said.split_once(' ').unwrap_or((&said, "")) {
+                ("trying", _) => {}
+                ("noticed", case) => return Outcome::Noticed(case.to_owned()),
+                ("survived", rest) => return Outcome::Survived(numbers(rest)[0], numbers(rest)[1]),
+                _ => return Outcome::Invalid,
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
