@@ -214,7 +214,7 @@ fn the_cases_for_devices_are_within_reach_of_f32() {
             let evaluation = reference::run(&case.graph, &leaves, DType::F32).context(at)?;
             for want in &case.wants {
                 let got = evaluation.output(&want.name)?;
-                compare(&want.name, got, &want.array, want.tolerance).and_then(|c| c.verdict()).context(at)?;
+                want.compare(got).and_then(|c| c.verdict()).context(at)?;
             }
         }
         Ok(())

@@ -62,7 +62,8 @@ static LOWERED: LazyLock<Lowered> = LazyLock::new(|| {
                 let origin = format!("{} / {} / {}, {}", family.name, sample.op.name(), case.name, case.direction);
                 let graph = simplify(&case.graph).expect("all cases simplify");
                 for (tiles, lanes) in TILES {
-                    let limits = Limits { tiles, small: tiles, measured: false, lanes: Some(lanes), workgroups: WORKGROUPS };
+                    let limits =
+                        Limits { tiles, small: tiles, measured: false, lanes: Some(lanes), workgroups: WORKGROUPS };
                     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
                     for step in &schedule.steps {
                         lower(&schedule, step, &limits, tiles)
@@ -194,7 +195,8 @@ fn every_shader_file_is_in_some_kernel() {
         (path, text.expect("what the compiler has included can be read"))
     }));
     let known: BTreeSet<&str> = texts.iter().map(|(path, _)| path.as_str()).collect();
-    let files: Vec<String> = common::files_below(&root().join("shaders")).iter().map(|path| below_shaders(path)).collect();
+    let files: Vec<String> =
+        common::files_below(&root().join("shaders")).iter().map(|path| below_shaders(path)).collect();
     let orphans: Vec<&String> = files.iter().filter(|path| !known.contains(path.as_str())).collect();
     assert!(orphans.is_empty(), "neither in `device::gpu::FILES` nor included by a file of src/ops: {orphans:?}");
     let unused: Vec<&String> = texts

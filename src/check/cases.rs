@@ -2,16 +2,16 @@
 //!
 //! A [`Case`] is complete: graph, data, and for every output what the `f64` reference gives with the error that is allowed.
 //!
-//! Forward outputs have the sample's own tolerance. A gradient runs through other formulas than the operation, so its
-//! tolerance is derived: see [`gradient_tolerance`].
+//! What is one sum is allowed what [`error_model`] says of each element. Otherwise forward outputs have the sample's own
+//! tolerance, and a gradient, which runs through other formulas than the operation, a derived one: [`gradient_tolerance`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::array::Array;
-use crate::check::neighbours;
+use crate::check::compare::{Comparison, compare_each};
 use crate::check::probe::Probe;
-use crate::check::rounding;
+use crate::check::{error_model, neighbours, rounding};
 use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Expect, Gradient, Graph, Sample, TensorType, Tolerance, Value};
@@ -64,6 +64,38 @@ pub struct Want {
     pub array: Array,
     /// The allowed error.
     pub tolerance: Tolerance,
+    /// The allowed error of each element by [`error_model`], where that says more than the tolerance: not finite where it
+    /// does not.
+    pub bounds: Option<Vec<f64>>,
+}
+
+impl Want {
+    /// Compares a result with this.
+    ///
+    /// # Errors
+    /// As [`compare`](super::compare()).
+    pub fn compare(&self, got: &Array) -> Result<Comparison> {
+        let allowed = |i: usize| {
+            let bound =
+                self.bounds.as_ref().and_then(|bounds| bounds.get(i).copied()).filter(|bound| bound.is_finite());
+            bound.map_or(self.tolerance, |absolute| Tolerance { absolute, relative: 0.0, reason: error_model::REASON })
+        };
+        compare_each(&self.name, got, &self.array, &allowed)
+    }
+
+    /// Allows so many more roundings to `f16`, unless nothing is rounded.
+    pub(super) fn allow_halves(&mut self, roundings: usize) {
+        let more = |absolute: f64, y: f64| {
+            absolute + roundings as f64 * (Tolerance::HALF.absolute + Tolerance::HALF.relative * y.abs())
+        };
+        if let Some(bounds) = &mut self.bounds {
+            bounds.iter_mut().zip(self.array.to_f64_vec()).for_each(|(bound, y)| *bound = more(*bound, y));
+        }
+        if self.tolerance.absolute > 0.0 {
+            self.tolerance.absolute = more(self.tolerance.absolute, 0.0);
+            self.tolerance.relative += roundings as f64 * Tolerance::HALF.relative;
+        }
+    }
 }
 
 /// A graph that a device must get right.
@@ -242,8 +274,9 @@ fn case(
         name: name.clone(),
         array: double.clone(),
         tolerance: tolerance(double, single),
+        bounds: None,
     });
-    let wants = wants.collect();
+    let mut wants: Vec<Want> = wants.collect();
     // Only what the results need: a graph without the loss that the gradients came from.
     let mut graph = probe.graph.clone();
     graph.outputs = results;
@@ -252,6 +285,9 @@ fn case(
         graph.apply(op.clone(), inputs)
     })?;
     let leaves = probe.leaves.iter().map(|((_, name), array)| (name.clone(), array.clone())).collect();
+    let mut bounds = error_model::bounds(&graph, &leaves)
+        .context(|| format!("sample {:?} of {:?}, {direction}", sample.name, sample.op))?;
+    wants.iter_mut().for_each(|want| want.bounds = bounds.remove(&want.name));
     Ok(Case { name: sample.name.clone(), direction, graph, leaves, wants })
 }
 
@@ -296,7 +332,7 @@ mod tests {
             assert_eq!(case.graph.outputs.len(), case.wants.len());
             for want in &case.wants {
                 let got = evaluation.output(&want.name).unwrap();
-                compare(&want.name, got, &want.array, want.tolerance).unwrap().verdict().unwrap();
+                want.compare(got).unwrap().verdict().unwrap();
             }
         }
     }

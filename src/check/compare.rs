@@ -56,6 +56,19 @@ impl fmt::Display for Comparison {
 /// # Errors
 /// [`ErrorKind::Parity`] when the shapes differ, or one is of floats and the other is not.
 pub fn compare(name: &str, got: &Array, want: &Array, tolerance: Tolerance) -> Result<Comparison> {
+    compare_each(name, got, want, &|_| tolerance)
+}
+
+/// As [`compare`], with a tolerance of its own for each element, by its row-major place.
+///
+/// # Errors
+/// As [`compare`].
+pub(super) fn compare_each(
+    name: &str,
+    got: &Array,
+    want: &Array,
+    tolerance: &dyn Fn(usize) -> Tolerance,
+) -> Result<Comparison> {
     let alike = got.dtype() == want.dtype() || got.dtype().is_float() && want.dtype().is_float();
     if got.shape() != want.shape() || !alike {
         let (got_type, want_type) = (got.dtype(), want.dtype());
@@ -67,7 +80,7 @@ pub fn compare(name: &str, got: &Array, want: &Array, tolerance: Tolerance) -> R
     let mut worst = (0.0, 0);
     let (got_elements, want_elements) = (got.to_f64_vec(), want.to_f64_vec());
     for (i, (&got, &want)) in got_elements.iter().zip(&want_elements).enumerate() {
-        let error = if exact && got != want { f64::INFINITY } else { units(got, want, dtype, tolerance) };
+        let error = if exact && got != want { f64::INFINITY } else { units(got, want, dtype, tolerance(i)) };
         if i == 0 || error > worst.0 {
             worst = (error, i);
         }
@@ -79,7 +92,7 @@ pub fn compare(name: &str, got: &Array, want: &Array, tolerance: Tolerance) -> R
         index: if got.is_empty() { Vec::new() } else { unravel(worst.1, got.shape()) },
         got: element(&got_elements),
         want: element(&want_elements),
-        tolerance,
+        tolerance: tolerance(worst.1),
     })
 }
 

@@ -13,6 +13,7 @@
 pub mod cases;
 pub mod catalog;
 pub mod compare;
+pub mod error_model;
 pub mod findings;
 pub mod fresh;
 pub mod function;

@@ -4,7 +4,7 @@
 //! the two runs, equal bit for bit. On a device with guards, nothing outside of the tensors may change. [`super::suite`]
 //! runs the cases of all operations of the crate, [`check_samples`] those of a user's own.
 
-use super::{Case, Comparison, cases, check_error, compare, gradients};
+use super::{Case, Comparison, cases, check_error, gradients};
 use crate::array::Array;
 use crate::device::Device;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -125,7 +125,7 @@ pub(super) fn judge(program: &Program, case: &Case) -> Result<Verdict> {
     let mut verdict = Verdict::default();
     for want in &case.wants {
         let (got, again) = (&first[&want.name], &second[&want.name]);
-        let comparison: Comparison = compare(&want.name, got, &want.array, want.tolerance)?;
+        let comparison = want.compare(got)?;
         verdict.worst = verdict.worst.max(comparison.worst);
         if let Err(error) = comparison.verdict() {
             verdict.failure.get_or_insert(error);

@@ -9,7 +9,6 @@ use crate::check::cases::{Case, Direction};
 use crate::device::{Device, Options, Tiles};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::graph::Tolerance;
 use crate::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
 use crate::simplify::simplify;
 
@@ -109,10 +108,7 @@ fn halves(schedule: &Schedule) -> usize {
 
 /// The case with room for so many more roundings to `f16`: without fusion, results on the way are stored.
 fn rounded(mut case: Case, roundings: usize) -> Case {
-    for want in case.wants.iter_mut().filter(|want| want.tolerance.absolute > 0.0) {
-        want.tolerance.absolute += roundings as f64 * Tolerance::HALF.absolute;
-        want.tolerance.relative += roundings as f64 * Tolerance::HALF.relative;
-    }
+    case.wants.iter_mut().for_each(|want| want.allow_halves(roundings));
     case
 }
 

@@ -19,6 +19,11 @@ use super::sites::{Site, Source};
 use super::tokens::{Kind, functions, tokens};
 use crate::common;
 
+/// How many of the quickest cases come first, and of the largest next; and how many of all sizes make a round.
+const SOONEST: usize = 20;
+const LARGEST: usize = 60;
+const STRATA: usize = 100;
+
 /// Everything that mutants are tried on.
 pub struct Corpus {
     pub sources: Vec<Source>,
@@ -49,7 +54,8 @@ pub struct Kernels(Vec<Kernel>);
 /// The form of products in which a source's mutants run: its own, else the one that compiles fastest.
 pub fn tiles_of(path: &str) -> Tiles {
     match path {
-        "lib/matmul_staged.wgsl" => Tiles::Staged,
+        // Its tile has unequal sides.
+        "matmul.wgsl" | "lib/matmul_staged.wgsl" => Tiles::Staged,
         "lib/matmul_broadcast.wgsl" => Tiles::Broadcast,
         _ => Tiles::Direct,
     }
@@ -85,7 +91,8 @@ impl Corpus {
         (Corpus { sources, cases: named }, Kernels(kernels))
     }
 
-    /// The cases that run the place of a site, those first that are done soonest.
+    /// The cases that run the place of a site: some that are done soonest, then the largest, where work is split and loops
+    /// are long, then the others, from all sizes alike.
     pub fn running(&self, kernels: &Kernels, site: &Site) -> Vec<usize> {
         let tiles = tiles_of(&self.sources[site.source].path);
         let runs = |kernel: &usize| {
@@ -93,8 +100,14 @@ impl Corpus {
             sources.contains(&site.source) && site.function.as_ref().is_none_or(|function| reached.contains(function))
         };
         let of_form = |case: &Named| case.kernels.get(&tiles).cloned().unwrap_or_default();
-        let mut running: Vec<usize> = (0..self.cases.len()).filter(|&i| of_form(&self.cases[i]).iter().any(runs)).collect();
-        running.sort_by_key(|&i| (of_form(&self.cases[i]).len(), self.cases[i].elements / 256));
+        let mut running: Vec<usize> =
+            (0..self.cases.len()).filter(|&i| of_form(&self.cases[i]).iter().any(runs)).collect();
+        running.sort_by_key(|&i| (of_form(&self.cases[i]).len(), self.cases[i].elements));
+        let mut rest = running.split_off(running.len().min(SOONEST));
+        rest.sort_by_key(|&i| self.cases[i].elements);
+        running.extend(rest.split_off(rest.len().saturating_sub(LARGEST)));
+        let stride = rest.len().div_ceil(STRATA).max(1);
+        running.extend((0..stride).flat_map(|first| rest.iter().skip(first).step_by(stride)));
         running
     }
 }
@@ -141,9 +154,8 @@ fn all_cases() -> Vec<(String, Case)> {
     let mut all = Vec::new();
     for family in REGISTRY {
         for sample in (family.samples)() {
-            let name = |case: &Case, inputs: &str| {
-                format!("{} / {}, {}{inputs}", sample.op.name(), case.name, case.direction)
-            };
+            let name =
+                |case: &Case, inputs: &str| format!("{} / {}, {}{inputs}", sample.op.name(), case.name, case.direction);
             for case in cases(&sample).expect("the references run on all samples") {
                 all.push((name(&case, ""), case));
             }

@@ -26,7 +26,7 @@ pub const WORKER: &str = "NEUROPIL_MUTATION_WORKER";
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// So many cases a mutant has to survive.
-const MOST_CASES: usize = 300;
+const MOST_CASES: usize = 150;
 
 /// In front of what a worker says; the test harness prints other lines.
 const SAYS: &str = "mutation> ";

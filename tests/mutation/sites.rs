@@ -150,7 +150,11 @@ fn loops(text: &str, tokens: &[Token], at: usize) -> Vec<Edit> {
     let bound = tokens[second].range.start;
     let mut edits = vec![("dropped loop tap", start..start, format!(" + {step}"))];
     if (first..second).any(|i| tokens[i].text(text) == "<") {
-        edits.push(("dropped loop tap", bound..bound, format!(" - min({step}, {})", &limit(text, tokens, first, second))));
+        edits.push((
+            "dropped loop tap",
+            bound..bound,
+            format!(" - min({step}, {})", &limit(text, tokens, first, second)),
+        ));
     }
     edits
 }
@@ -237,7 +241,8 @@ fn every_operator_finds_its_place() {
                 sum += a[r] * -0.5;\n    }\n    return sum - f32(CHANNELS);\n}\n";
     let sites = of_source(0, text);
     let count = |operator| sites.iter().filter(|site| site.operator == operator).count();
-    let counts = ["sign", "comparison", "off-by-one index", "dropped loop tap", "swapped stride", "missing last"].map(count);
+    let counts =
+        ["sign", "comparison", "off-by-one index", "dropped loop tap", "swapped stride", "missing last"].map(count);
     assert_eq!((counts, count("constant"), count("removed barrier")), ([3, 1, 1, 2, 1, 1], 3, 1), "{sites:#?}");
     assert!(sites.iter().all(|site| site.function.as_deref() == Some("f") && site.text != text));
 }

@@ -27,7 +27,8 @@ impl Token {
 
 /// Operators of several characters, the longest first.
 const SYMBOLS: [&str; 20] = [
-    "<<=", ">>=", "->", "++", "--", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "==", "!=", "<=", ">=", "&&", "||", "<<", ">>",
+    "<<=", ">>=", "->", "++", "--", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "==", "!=", "<=", ">=", "&&", "||", "<<",
+    ">>",
 ];
 
 /// The tokens of `source`.
@@ -91,6 +92,7 @@ fn texts_become_tokens() {
     let wanted = "let x = a [ i + 0x1fu ] -= 1.5e-3 ; while ( x >>= 2u ) { y -- ; }";
     assert_eq!(texts.join(" "), wanted);
     assert_eq!(tokens("1.0 1u 0xffu 2f").iter().filter(|token| token.kind == Kind::Float).count(), 2);
-    let functions = functions("const A = 1u;\nfn f(x: u32) -> u32 { if (x > A) { return g(x); } return x; }\nfn g() {}");
+    let functions =
+        functions("const A = 1u;\nfn f(x: u32) -> u32 { if (x > A) { return g(x); } return x; }\nfn g() {}");
     assert_eq!(functions.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["f", "g"]);
 }

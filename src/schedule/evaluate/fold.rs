@@ -4,9 +4,10 @@ use super::number::{LARGEST, Number, ROUNDING, SMALLEST, deviation};
 
 /// A sum of numbers in any order, by a device that adds in `f32`.
 ///
-/// Rounding errors of additions are in proportion to partial sums, and as likely up as down: the error of `n` terms grows
-/// like `√n` times the sum of their magnitudes, of which this is six standard deviations. Where all roundings go one way,
-/// as for equal terms, a plain loop in `f32` shows it.
+/// Rounding errors of additions are in proportion to partial sums, and as likely up as down. Of `n` terms whose signs
+/// alternate the partial sums grow like `√n`, and the error like the sum of the magnitudes; of terms of one sign they grow
+/// like `n`, and the error like `√n` times the sum. This is six standard deviations of either. Where partial sums are larger
+/// than that, or all roundings go one way, as for equal terms, a plain loop in `f32` shows it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sum {
     count: usize,
@@ -33,12 +34,15 @@ impl Sum {
 
     /// How far the sum of the magnitudes may be off, relative to itself.
     pub fn roughness(&self) -> f64 {
-        let drift = if self.drift.is_finite() { self.drift } else { 0.0 };
-        length(self.count) + 2.0 * drift
+        length(self.count) + 2.0 * self.drift()
+    }
+
+    fn drift(&self) -> f64 {
+        if self.drift.is_finite() { self.drift } else { 0.0 }
     }
 
     pub fn finish(self) -> Number {
-        let Sum { value, magnitudes, error, .. } = self;
+        let Sum { count, value, magnitudes, error, .. } = self;
         if !value.is_finite() {
             // NaN and infinite terms give the same in any order.
             return Number { value, error: if error.is_finite() { 0.0 } else { f64::INFINITY } };
@@ -46,7 +50,9 @@ impl Sum {
         if magnitudes > LARGEST {
             return Number { value, error: f64::INFINITY };
         }
-        Number { value, error: error + self.roughness() * magnitudes }.in_f32()
+        let root = (count as f64).sqrt();
+        let additions = if count > 1 { (6.0 + 8.0 / root) * magnitudes + 1.5 * root * value.abs() } else { 0.0 };
+        Number { value, error: error + ROUNDING * additions + 2.0 * self.drift() * magnitudes }.in_f32()
     }
 
     /// The sum of the terms' magnitudes.

@@ -1,0 +1,77 @@
+//! How far sums may be off, element by element: the error model of products, convolutions, reductions and means.
+//!
+//! A tolerance that one number says for a whole result is too wide for most of its elements. Where a case is one step
+//! that sums, [`evaluate`] follows its definition term by term in `f64`, and says of every element what roundings to `f32` may do: in
+//! proportion to the sum of the absolute terms and to the root of their number, so that what cancels has its room and no
+//! more. Cases of several steps keep the tolerance of their sample.
+//!
+//! Before: [`super::cases`]. After: [`Want::compare`](super::cases::Want::compare).
+//! Source: Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019.
+
+use std::collections::BTreeMap;
+
+use crate::array::Array;
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{Accumulator, Graph, WindowKind};
+use crate::schedule::evaluate::{Choice, evaluate};
+use crate::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
+use crate::simplify::simplify;
+
+/// Why these bounds, for people.
+pub const REASON: &str = "roundings of a sum, by the absolute terms of this element";
+
+/// What every element of the outputs may be off by, by output; empty where the graph is not one step that sums. Infinite
+/// where the model cannot say.
+///
+/// # Errors
+/// When the graph cannot be scheduled, or a leaf is missing.
+pub fn bounds(graph: &Graph, leaves: &BTreeMap<String, Array>) -> Result<BTreeMap<String, Vec<f64>>> {
+    let schedule = portable(graph)?;
+    let [step] = &schedule.steps[..] else { return Ok(BTreeMap::new()) };
+    if !sums(&step.work) {
+        return Ok(BTreeMap::new());
+    }
+    let operands = step.reads.iter().map(|slot| {
+        let (name, _) = schedule
+            .inputs
+            .iter()
+            .find(|(_, input)| input == slot)
+            .ok_or_else(|| Error::new(ErrorKind::Graph, format!("{}: an operand that is no input", step.label)))?;
+        let array = leaves.get(name).ok_or_else(|| Error::new(ErrorKind::Graph, format!("no data for {name:?}")))?;
+        Ok(array.cast(schedule.slot(*slot).ty.dtype).to_words())
+    });
+    let elements = evaluate(&schedule, step, &operands.collect::<Result<Vec<_>>>()?, Choice::All)?;
+    let mut bounds = BTreeMap::new();
+    for (name, slot, ty) in schedule.outputs.iter().filter(|(_, _, ty)| ty.dtype.is_float()) {
+        let Some(write) = step.writes.iter().position(|write| write == slot) else { continue };
+        let mut errors = vec![f64::INFINITY; ty.len()];
+        for element in elements.iter().filter(|element| element.write == write) {
+            errors[element.index] = element.error;
+        }
+        bounds.insert(name.clone(), errors);
+    }
+    Ok(bounds)
+}
+
+/// The graph's schedule for a device without limits.
+fn portable(graph: &Graph) -> Result<Schedule> {
+    let capabilities = Capabilities {
+        operands: usize::MAX,
+        binding_words: usize::MAX,
+        buffer_words: usize::MAX,
+        workspace: &|_| 0,
+        guards: false,
+        unfused: false,
+    };
+    schedule(&simplify(graph)?, &StoreLayout::default(), &capabilities)
+}
+
+/// Whether work adds floats.
+fn sums(work: &Work) -> bool {
+    match work {
+        Work::Gemm { .. } => true,
+        Work::Reduce(reduce) => reduce.accumulator == Accumulator::Sum,
+        Work::Window(pooling) => matches!(pooling.kind, WindowKind::Mean { .. } | WindowKind::MeanScatter { .. }),
+        Work::Elementwise { .. } | Work::Opaque { .. } => false,
+    }
+}
