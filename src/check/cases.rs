@@ -310,7 +310,7 @@ mod tests {
     use super::*;
     use ndarray::Dimension;
 
-    use crate::check::{compare, reference};
+    use crate::check::reference;
     use crate::graph::Leaf;
     use crate::ops::elementwise::{Elementwise, row_named};
 

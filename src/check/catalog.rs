@@ -140,7 +140,8 @@ pub fn markdown() -> Result<String> {
          operations it is made of.\n\
          * **Work**: what it becomes. Elementwise work is fused with its neighbours, into reductions and behind products.\n\
          * **Tolerance**: the largest error that any of its samples allows, absolute and relative to the result; on operands \
-         of `f16` one rounding to `f16` more.\n\n\
+         of `f16` one rounding to `f16` more. Where a sample is one step that sums, every element has a bound of its own \
+         instead, from its absolute terms (`check::error_model`).\n\n\
          | operation | PyTorch | file | gradient | element types | work | samples (refused) | tolerance |\n\
          |---|---|---|---|---|---|---|---|\n",
         entries.len(),

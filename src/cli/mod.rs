@@ -5,6 +5,7 @@
 //! exit code is 0 only when what was asked for happened, 1 when `check` found a wrong number, else 2 with one line that
 //! says what is wrong and what to do. Before: everything else.
 
+mod bench;
 mod check;
 mod evaluate;
 mod info;
@@ -46,6 +47,8 @@ enum Command {
     Info,
     /// Check every operation and its gradients on this device against the reference
     Check(check::Arguments),
+    /// Measure kernels and training steps on this device
+    Bench(bench::Arguments),
     /// Train a network and, with --save, keep it in a file
     Train(train::Arguments),
     /// Measure a saved network on the test images of a data set
@@ -122,6 +125,7 @@ fn run(cli: &Cli) -> Result<(), Stop> {
     let (common, output) = (&cli.common, Output::new(cli.common.json));
     match &cli.command {
         Command::Info => info::run(common, &output),
+        Command::Bench(arguments) => bench::run(arguments, common, &output),
         Command::Check(arguments) => check::run(arguments, common, &output),
         Command::Train(arguments) => train::run(arguments, common, &output),
         Command::Evaluate(arguments) => evaluate::run(arguments, common, &output),

@@ -1,11 +1,11 @@
 //! Whole networks, by name.
 
-use super::{Activation, BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, Sequential};
+use super::{Activation, BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, Module, Sequential};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{Scope, Tensor};
 
 /// The names that [`by_name`] knows.
-pub const NAMES: &[&str] = &["small_cnn", "mlp"];
+pub const NAMES: &[&str] = &["small_cnn", "mlp", "resnet20", "depthwise_cnn"];
 
 /// The network called `name`, with `classes` outputs.
 ///
@@ -15,6 +15,8 @@ pub fn by_name(name: &str, classes: usize) -> Result<Sequential> {
     match name {
         "small_cnn" => Ok(small_cnn(classes)),
         "mlp" => Ok(mlp(classes)),
+        "resnet20" => Ok(resnet20(classes)),
+        "depthwise_cnn" => Ok(depthwise_cnn(classes)),
         other => Err(Error::new(ErrorKind::Config, format!("no model {other:?}; there are {}", NAMES.join(", ")))),
     }
 }
@@ -59,4 +61,76 @@ pub fn mlp(classes: usize) -> Sequential {
         .named("hidden2", Linear::new(128))
         .named("relu2", Activation::Relu)
         .named("head", Linear::new(classes))
+}
+
+/// Two 3×3 convolutions beside a shortcut (He et al. 2015, arXiv 1512.03385); the first convolution has the stride. Where the
+/// shape changes, the shortcut is a 1×1 convolution with batch norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResidualBlock {
+    /// Channels of the output.
+    pub channels: usize,
+    /// Stride of the first convolution and of the shortcut.
+    pub stride: usize,
+}
+
+impl Module for ResidualBlock {
+    fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
+        let normed = |name: &str, norm: &str, conv: Conv2d, x: Tensor| {
+            let y = conv.no_bias().forward(&scope.enter(name), x);
+            BatchNorm::default().forward(&scope.enter(norm), y)
+        };
+        let first = Conv2d::new(self.channels, 3).padding(1).stride(self.stride);
+        let y = normed("conv1", "norm1", first, x.clone()).relu();
+        let y = normed("conv2", "norm2", Conv2d::new(self.channels, 3).padding(1), y);
+        let same = self.stride == 1 && x.shape().last() == Some(&self.channels);
+        let shortcut = if same {
+            x
+        } else {
+            normed("shortcut", "shortcut_norm", Conv2d::new(self.channels, 1).stride(self.stride), x)
+        };
+        scope.resume();
+        (y + shortcut).relu()
+    }
+}
+
+/// The ResNet for CIFAR images with 20 layers: a convolution, three stages of three residual blocks with 16, 32 and 64
+/// channels, global average pooling and a linear layer (He et al. 2015, section 4.2).
+pub fn resnet20(classes: usize) -> Sequential {
+    let mut model = Sequential::new().named("stem", ConvBlock { conv: Conv2d::new(16, 3).padding(1) });
+    for (stage, channels) in [16, 32, 64].into_iter().enumerate() {
+        for block in 0..3 {
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            model = model.named(&format!("stage{}_{}", stage + 1, block + 1), ResidualBlock { channels, stride });
+        }
+    }
+    model.named("pool", GlobalAvgPool2d).named("head", Linear::new(classes))
+}
+
+/// A depthwise 3×3 convolution and a 1×1 convolution, each with batch norm and ReLU (Howard et al. 2017, arXiv 1704.04861).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeparableBlock {
+    /// Channels of the output.
+    pub channels: usize,
+    /// Stride of the depthwise convolution.
+    pub stride: usize,
+}
+
+impl Module for SeparableBlock {
+    fn forward(&self, scope: &Scope, x: Tensor) -> Tensor {
+        let width = x.shape().last().copied().unwrap_or(1);
+        let depthwise = Conv2d::new(width, 3).padding(1).stride(self.stride).groups(width);
+        let y = ConvBlock { conv: depthwise }.forward(&scope.enter("depthwise"), x);
+        let y = ConvBlock { conv: Conv2d::new(self.channels, 1) }.forward(&scope.enter("pointwise"), y);
+        scope.resume();
+        y
+    }
+}
+
+/// A small network of depthwise separable convolutions, as MobileNet has them, for images of 28×28 or 32×32.
+pub fn depthwise_cnn(classes: usize) -> Sequential {
+    let mut model = Sequential::new().named("stem", ConvBlock { conv: Conv2d::new(32, 3).padding(1) });
+    for (i, (channels, stride)) in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1)].into_iter().enumerate() {
+        model = model.named(&format!("block{}", i + 1), SeparableBlock { channels, stride });
+    }
+    model.named("pool", GlobalAvgPool2d).named("head", Linear::new(classes))
 }

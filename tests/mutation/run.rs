@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// So many cases a mutant has to survive.
 const MOST_CASES: usize = 150;
 
+/// After so many mutants a worker opens its device anew.
+const KERNELS_KEPT: usize = 16;
+
 /// In front of what a worker says; the test harness prints other lines.
 const SAYS: &str = "mutation> ";
 
@@ -50,7 +53,11 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
     // How many mutants of a source each case noticed: those that notice much come first.
     let mut noticed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     let say = |text: &str| println!("{SAYS}{text}");
-    for line in std::io::stdin().lock().lines() {
+    for (turn, line) in std::io::stdin().lock().lines().enumerate() {
+        // A device keeps every kernel that it compiled.
+        if turn % KERNELS_KEPT == 0 {
+            devices.clear();
+        }
         let index: usize = line.expect("a line").parse().expect("the number of a site");
         let site = &sites[index];
         let source = &corpus.sources[site.source];
