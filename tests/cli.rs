@@ -38,7 +38,8 @@ impl Run {
 
 fn command(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_neuropil"));
-    command.args(arguments.split_whitespace());
+    // Nothing of the user's is read or written.
+    command.args(arguments.split_whitespace()).env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
@@ -184,9 +185,63 @@ fn a_quick_check_runs_every_operation() {
 }
 
 #[test]
+fn bench_measures_ceilings_kernels_and_steps() {
+    let run = neuropil("bench --device cpu --only 256 --json").succeeded();
+    let records = run.records();
+    let [device, kernel] = &records[..] else { panic!("{records:?}") };
+    let positive = |record: &Value, key: &str| assert!(record[key].as_f64() > Some(0.0), "{record}");
+    positive(device, "copy_gigabytes_per_second");
+    positive(device, "gigaflops_per_second");
+    assert_eq!((kernel["name"].as_str(), kernel["unit"].as_str()), (Some("matmul 256"), Some("GFLOP/s")));
+    ["seconds", "rate", "share"].map(|key| positive(kernel, key));
+
+    let folder = Folder::new("bench");
+    let trace = folder.file("trace.json");
+    let run = neuropil(&format!("bench --device cpu --only ResNet-20 --json --trace {}", trace.display())).succeeded();
+    let step = &run.records()[1];
+    // As PyTorch counts a ResNet-20 with 1×1 convolutions as shortcuts.
+    assert_eq!(step["parameters"], 272_474, "{step}");
+    ["seconds", "images_per_second", "first_step_seconds"].map(|key| positive(step, key));
+    assert!(step["planned_bytes"].as_u64() >= step["activations_at_least_bytes"].as_u64());
+    let trace: Value = serde_json::from_str(&fs::read_to_string(&trace).unwrap()).unwrap();
+    let names: Vec<&str> =
+        trace["traceEvents"].as_array().unwrap().iter().filter_map(|event| event["name"].as_str()).collect();
+    assert!(names.iter().any(|name| name.starts_with("stage1_1.conv1 conv2d")), "{names:?}");
+}
+
+/// What was measured is kept in a file, and used by the next run.
+#[test]
+fn tiles_are_measured_once() {
+    let device = std::env::var("NEUROPIL_TEST_DEVICE").unwrap_or_else(|_| "software".to_owned());
+    if device == "cpu" {
+        println!("skipped: NEUROPIL_TEST_DEVICE=cpu");
+        return;
+    }
+    let folder = Folder::new("tuning");
+    let file = folder.file("tunings.json");
+    let train =
+        format!("train --device {device} --model mlp --batch-size 718 --epochs 1 --quiet --tunings {}", file.display());
+    neuropil(&train).succeeded();
+    let kept = || -> Vec<String> {
+        let devices = neuropil::format::tunings::load(&file).unwrap();
+        assert_eq!(devices.len(), 1);
+        devices[0].choices.iter().map(|(class, choice)| format!("{class}: {choice:?}")).collect()
+    };
+    let measured = kept();
+    assert!(!measured.is_empty());
+    neuropil(&train).succeeded();
+    // What there was no time for is measured now, the rest is as it was.
+    let again = kept();
+    assert!(measured.iter().all(|choice| again.contains(choice)), "{measured:#?} {again:#?}");
+    folder.write("tunings.json", b"nonsense");
+    neuropil(&train).failed(&["tunings.json", "no file of tunings", "remove it"]);
+    neuropil("train --deterministic --tune full").failed(&["--deterministic", "--tune"]);
+}
+
+#[test]
 fn bad_arguments_are_one_line_with_the_remedy() {
     neuropil("tarin").failed(&["'tarin'", "'train'", "`neuropil --help`"]);
-    neuropil("--json").failed(&["requires a subcommand", "info, check, train"]);
+    neuropil("--json").failed(&["requires a subcommand", "info, check, bench, train"]);
     neuropil("info --gpu").failed(&["'--gpu'", "`neuropil info --help`"]);
     neuropil("check --op conv9d").failed(&["--op conv9d", "conv2d.grad_weight, ", "matmul"]);
     neuropil("check --op add --case sideways").failed(&["--op add --case sideways", "no case \"sideways\""]);

@@ -51,13 +51,14 @@ struct Kernel {
 /// The kernels of all cases, by their number.
 pub struct Kernels(Vec<Kernel>);
 
-/// The form of products in which a source's mutants run: its own, else the one that compiles fastest.
-pub fn tiles_of(path: &str) -> Tiles {
+/// The forms of products in which a source's mutants run: its own, or those that differ in what a mistake may mix up.
+pub fn forms_of(path: &str) -> &'static [Tiles] {
     match path {
-        // Its tile has unequal sides.
-        "matmul.wgsl" | "lib/matmul_staged.wgsl" => Tiles::Staged,
-        "lib/matmul_broadcast.wgsl" => Tiles::Broadcast,
-        _ => Tiles::Direct,
+        "lib/matmul_staged.wgsl" => &[Tiles::Staged],
+        "lib/matmul_broadcast.wgsl" => &[Tiles::Broadcast],
+        // Direct tiles have unequal numbers of lanes across and down, staged ones of blocks.
+        "matmul.wgsl" => &[Tiles::Direct, Tiles::Staged],
+        _ => &[Tiles::Direct],
     }
 }
 
@@ -93,8 +94,7 @@ impl Corpus {
 
     /// The cases that run the place of a site: some that are done soonest, then the largest, where work is split and loops
     /// are long, then the others, from all sizes alike.
-    pub fn running(&self, kernels: &Kernels, site: &Site) -> Vec<usize> {
-        let tiles = tiles_of(&self.sources[site.source].path);
+    pub fn running(&self, kernels: &Kernels, site: &Site, tiles: Tiles) -> Vec<usize> {
         let runs = |kernel: &usize| {
             let Kernel { sources, reached } = &kernels.0[*kernel];
             sources.contains(&site.source) && site.function.as_ref().is_none_or(|function| reached.contains(function))

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use neuropil::check::parity::check_case;
-use neuropil::device::{Options, Tiles};
+use neuropil::device::{Options, Rewrite, Tiles};
 use neuropil::{Device, ErrorKind};
 
-use super::corpus::{Corpus, Kernels, tiles_of};
+use super::corpus::{Corpus, Kernels, forms_of};
 use super::sites::Site;
 use crate::common;
 
@@ -23,7 +23,7 @@ use crate::common;
 pub const WORKER: &str = "NEUROPIL_MUTATION_WORKER";
 
 /// So long a worker may be silent: a case takes a second at most.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// So many cases a mutant has to survive.
 const MOST_CASES: usize = 150;
@@ -61,30 +61,36 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
         let index: usize = line.expect("a line").parse().expect("the number of a site");
         let site = &sites[index];
         let source = &corpus.sources[site.source];
-        let tiles = tiles_of(&source.path);
-        let device = devices.entry(tiles).or_insert_with(|| {
-            let options = Options { tiles, guards: true, unproven: true, ..Options::default() };
-            common::open_gpu(options).expect("the parent had a device")
-        });
         let (from, to) = (source.text.clone(), site.text.clone());
-        device.rewrite_kernels(Some(Arc::new(move |_: &str, text: &str| text.replace(&from, &to))));
-        let mut running = corpus.running(kernels, site);
-        running.sort_by_key(|case| std::cmp::Reverse(noticed.get(&(site.source, *case)).copied().unwrap_or(0)));
-        let all = running.len();
-        running.truncate(MOST_CASES);
-        let mut answer = format!("survived {} {all}", running.len());
-        for case in running {
-            say("trying");
-            match check_case(device, &corpus.cases[case].case) {
-                Ok(verdict) if verdict.failure.is_none() => continue,
-                Err(error) if error.kind() == ErrorKind::Shader => answer = "invalid".to_owned(),
-                _ => {
-                    *noticed.entry((site.source, case)).or_default() += 1;
-                    answer = format!("noticed {}", corpus.cases[case].name);
-                }
+        let rewrite: Rewrite = Arc::new(move |_: &str, text: &str| text.replace(&from, &to));
+        let (mut tried, mut all, mut answer) = (0, 0, None);
+        for &tiles in forms_of(&source.path) {
+            let device = devices.entry(tiles).or_insert_with(|| {
+                let options = Options { tiles, guards: true, unproven: true, ..Options::default() };
+                common::open_gpu(options).expect("the parent had a device")
+            });
+            device.rewrite_kernels(Some(rewrite.clone()));
+            let mut running = corpus.running(kernels, site, tiles);
+            running.sort_by_key(|case| std::cmp::Reverse(noticed.get(&(site.source, *case)).copied().unwrap_or(0)));
+            all += running.len();
+            for case in running.into_iter().take(MOST_CASES) {
+                say("trying");
+                tried += 1;
+                answer = match check_case(device, &corpus.cases[case].case) {
+                    Ok(verdict) if verdict.failure.is_none() => continue,
+                    Err(error) if error.kind() == ErrorKind::Shader => Some("invalid".to_owned()),
+                    _ => {
+                        *noticed.entry((site.source, case)).or_default() += 1;
+                        Some(format!("noticed {}", corpus.cases[case].name))
+                    }
+                };
+                break;
             }
-            break;
+            if answer.is_some() {
+                break;
+            }
         }
+        let answer = answer.unwrap_or_else(|| format!("survived {tried} {all}"));
         say(&answer);
     }
 }

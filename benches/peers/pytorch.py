@@ -1,0 +1,130 @@
+"""The suite of `neuropil bench` in PyTorch, on the same shapes: `python3 pytorch.py [cpu|cuda] [quick|full]`.
+
+Operands are made once, every number is the median of ten runs after two, TF32 is off. Images are NCHW in memory format
+channels_last, which is what `neuropil` has.
+"""
+
+import statistics
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+DEVICE = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+FULL = len(sys.argv) > 2 and sys.argv[2] == "full"
+torch.backends.cuda.matmul.allow_tf32 = False
+torch.backends.cudnn.allow_tf32 = False
+torch.backends.cudnn.benchmark = True
+
+
+def median(run):
+    """Seconds of `run`."""
+    seconds = []
+    for _ in range(12):
+        start = time.perf_counter()
+        run()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[2:])
+
+
+def report(name, seconds, operations=None):
+    rate = f"{operations / seconds / 1e9:8.1f} GFLOP/s" if operations else ""
+    print(f"{name:<44} {1e3 * seconds:10.3f} ms {rate}", flush=True)
+
+
+def image(*shape):
+    return torch.rand(shape, device=DEVICE).to(memory_format=torch.channels_last)
+
+
+def products():
+    for side in [256, 512, 1024] + ([2048, 4096] if FULL else []):
+        a, b = torch.rand(side, side, device=DEVICE), torch.rand(side, side, device=DEVICE)
+        report(f"matmul {side}", median(lambda: a @ b), 2 * side**3)
+
+
+def convolutions():
+    shapes = [(64, 28, 32, 64)] + ([(128, 32, 64, 64)] if FULL else [])
+    for batch, side, channels, outputs in shapes:
+        name = f"conv 3×3 [{batch},{side},{side},{channels}]→{outputs}"
+        operations = 2 * batch * side * side * channels * outputs * 9
+        x, weight = image(batch, channels, side, side), image(outputs, channels, 3, 3)
+        upstream = image(batch, outputs, side, side)
+        report(name, median(lambda: F.conv2d(x, weight, padding=1)), operations)
+        gradient = lambda mask: torch.ops.aten.convolution_backward(
+            upstream, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask
+        )
+        report(f"{name}, input gradient", median(lambda: gradient([True, False, False])), operations)
+        report(f"{name}, weight gradient", median(lambda: gradient([False, True, False])), operations)
+
+
+class Residual(nn.Module):
+    def __init__(self, width, channels, stride):
+        super().__init__()
+        conv = lambda i, kernel, stride: nn.Conv2d(i, channels, kernel, stride, kernel // 2, bias=False)
+        self.body = nn.Sequential(
+            conv(width, 3, stride), nn.BatchNorm2d(channels), nn.ReLU(), conv(channels, 3, 1), nn.BatchNorm2d(channels)
+        )
+        same = stride == 1 and width == channels
+        self.shortcut = nn.Identity() if same else nn.Sequential(conv(width, 1, stride), nn.BatchNorm2d(channels))
+
+    def forward(self, x):
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+def resnet20():
+    layers, width = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
+    for stage, channels in enumerate([16, 32, 64]):
+        for block in range(3):
+            layers.append(Residual(width, channels, 2 if stage > 0 and block == 0 else 1))
+            width = channels
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def depthwise_cnn():
+    block = lambda i, o, stride: [
+        nn.Conv2d(i, i, 3, stride, 1, groups=i, bias=False), nn.BatchNorm2d(i), nn.ReLU(),
+        nn.Conv2d(i, o, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(),
+    ]
+    layers, width = [nn.Conv2d(1, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU()], 32
+    for channels, stride in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1)]:
+        layers += block(width, channels, stride)
+        width = channels
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10))
+
+
+def two_convolutions():
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), nn.Linear(128, 10),
+    )
+
+
+def steps():
+    batch = 128 if FULL else 16
+    models = [
+        ("CNN, 64 of 28×28×1", two_convolutions, (64, 1, 28, 28)),
+        ("depthwise CNN, 32 of 28×28×1", depthwise_cnn, (32, 1, 28, 28)),
+        (f"ResNet-20, {batch} of 32×32×3", resnet20, (batch, 3, 32, 32)),
+    ]
+    for name, build, shape in models:
+        model = build().to(DEVICE).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        images, labels = image(*shape), torch.full((shape[0],), 3, device=DEVICE)
+
+        def step():
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+
+        report(name, median(step))
+
+
+print(f"PyTorch {torch.__version__} on {torch.cuda.get_device_name() if DEVICE == 'cuda' else 'the CPU'}")
+products()
+convolutions()
+steps()
