@@ -503,6 +503,7 @@ pub fn samples() -> Vec<Sample> {
     let case = |name, image, outputs, window, groups| Case { name, image, outputs, window, groups };
     let uneven = Window { padding: [[0, 2], [1, 0]], ..window(3, 3) };
     let skewed = Window { kernel_size: [2, 5], stride: [3, 1], padding: [[1, 0], [2, 3]], dilation: [1, 2] };
+    let differing = |stride, dilation| Window { stride, dilation, ..window(3, 3).padding(2) };
     let cases = [
         case("3×3", [2, 7, 6, 4], 8, window(3, 3).padding(1), 1),
         case("one element", [1, 1, 1, 1], 1, window(1, 1), 1),
@@ -544,6 +545,9 @@ pub fn samples() -> Vec<Sample> {
             window(3, 2).stride(4).padding(1).dilation(2),
             1,
         ),
+        case("strides and dilations that differ", [1, 15, 13, 2], 3, differing([4, 3], [2, 2]), 1),
+        case("strides and dilations that differ, across", [1, 13, 15, 2], 3, differing([3, 4], [1, 2]), 1),
+        case("dilations that differ, steps", [1, 14, 17, 2], 2, differing([2, 4], [3, 1]), 1),
         case("dilation above stride", [1, 12, 13, 2], 3, window(2, 3).stride(2).padding(3).dilation(4), 1),
         case("stride above image", [2, 3, 2, 4], 3, window(2, 1).stride(5).padding(2), 1),
         case("groups 4", [2, 6, 5, 16], 16, window(3, 3).padding(1), 4),
@@ -552,6 +556,7 @@ pub fn samples() -> Vec<Sample> {
         case("depthwise, uneven padding", [2, 5, 6, 3], 3, uneven, 3),
         case("depthwise, kernel above image", [1, 2, 3, 4], 4, window(5, 5).padding(2), 4),
         case("depthwise, many positions", [3, 17, 13, 2], 2, window(2, 2), 2),
+        case("between tiles", [2, 9, 8, 20], 40, window(3, 3).padding(1), 1),
         case("across tiles", [2, 9, 8, 20], 70, window(3, 3).padding(1).stride(2), 1),
         case("many channels", [1, 3, 3, 130], 66, window(1, 1), 1),
         case("many positions", [3, 17, 13, 2], 3, window(2, 2), 1),

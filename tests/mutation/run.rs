@@ -25,8 +25,10 @@ pub const WORKER: &str = "NEUROPIL_MUTATION_WORKER";
 /// So long a worker may be silent: a case takes a second at most.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So many cases a mutant has to survive.
-const MOST_CASES: usize = 150;
+/// So many cases a mutant has to survive: the kernels of products take long to compile.
+fn most_cases(path: &str) -> usize {
+    if path.contains("matmul") || path.contains("operand") { 150 } else { 600 }
+}
 
 /// After so many mutants a worker opens its device anew.
 const KERNELS_KEPT: usize = 16;
@@ -73,7 +75,7 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
             let mut running = corpus.running(kernels, site, tiles);
             running.sort_by_key(|case| std::cmp::Reverse(noticed.get(&(site.source, *case)).copied().unwrap_or(0)));
             all += running.len();
-            for case in running.into_iter().take(MOST_CASES) {
+            for case in running.into_iter().take(most_cases(&source.path)) {
                 say("trying");
                 tried += 1;
                 answer = match check_case(device, &corpus.cases[case].case) {

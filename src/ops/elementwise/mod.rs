@@ -431,6 +431,37 @@ fn row_samples(row: &'static Row) -> Vec<Sample> {
             let points = points.expect("as many values as the shape says");
             samples.push(Sample::new(name("special values"), op(), points, tolerance).not_smooth());
         }
+        let near = near(row.samples.special);
+        if row.signature == Signature::Float && !near.is_empty() {
+            let points: Vec<Array> = (0..row.arity).map(|i| beside(&near, i)).collect();
+            samples.push(Sample::new(name("beside special values"), op(), points, tolerance).not_smooth());
+        }
+    }
+    if let Some((points, tolerance)) =
+        SERIES.iter().find(|(name, ..)| *name == row.function.name).map(|(_, p, t)| (p, t))
+    {
+        let steps = Array::from_fn(&[2, 64], |i| (2.0 * i[0] as f32 - 1.0) * *points as f32 * (i[1] + 1) as f32 / 65.0);
+        let op = Elementwise { row, parameters: Vec::new() };
+        samples.push(Sample::new("series", op, vec![steps], *tolerance));
     }
     samples
+}
+
+/// Rows that are a series near 0, up to so far from it, without the built-ins that their tolerance is for.
+const SERIES: &[(&str, f64, Tolerance)] = &[
+    ("expm1", 0.25, Tolerance { absolute: 1e-30, relative: 6e-7, reason: "a series in f32" }),
+    ("log1p", 0.05, Tolerance { absolute: 1e-30, relative: 6e-7, reason: "a series in f32" }),
+    ("tanh", 0.3, Tolerance { absolute: 1e-30, relative: 6e-7, reason: "a series in f32" }),
+    ("erf", 0.5, Tolerance { absolute: 1e-30, relative: 6e-7, reason: "a series in f32" }),
+];
+
+/// Numbers a little to both sides of those that are finite: a threshold that is off shows there.
+fn near(special: &[f64]) -> Vec<f64> {
+    let finite = special.iter().filter(|x| x.is_finite() && x.abs() < 100.0);
+    finite.flat_map(|x| [0.995 * x - 0.004 * f64::from(*x == 0.0), 1.005 * x + 0.004 * f64::from(*x == 0.0)]).collect()
+}
+
+/// The numbers as argument `i`: every argument meets them in another order.
+fn beside(near: &[f64], i: usize) -> Array {
+    Array::from_fn(&[near.len()], |index| near[(index[0] * (1 + 2 * i) + i) % near.len()] as f32)
 }

@@ -342,8 +342,8 @@ pub static ROWS: &[Row] = &[
         }),
         with_parameters(
             (0.3, 2.0),
-            &[0.0, 1.0, 2.0],
-            &[&[3.0], &[0.5], &[1.7]],
+            &[-2.0, 0.0, 1.0, 2.0],
+            &[&[3.0], &[2.0], &[0.5], &[1.7], &[-1.0]],
             Tolerance { absolute: 1e-30, relative: 6e-6, reason: "WGSL: pow is exp2(y·log2(x))" },
         ),
     ),
@@ -379,7 +379,7 @@ pub static ROWS: &[Row] = &[
         }),
         points(
             (0.3, 2.0),
-            &[0.0, 0.5, 1.0, 2.0, 3.0],
+            &[-1.0, 0.0, 0.5, 1.0, 2.0, 3.0],
             Tolerance { absolute: 1e-30, relative: 6e-6, reason: "WGSL: pow is exp2(y·log2(x))" },
         ),
     ),
