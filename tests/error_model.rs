@@ -123,7 +123,7 @@ fn every_order_of_additions_is_within_the_bound() {
                     ("a".to_owned(), array(&[1, length], &x)),
                     ("b".to_owned(), array(&[length, 1], &y)),
                 ]);
-                let bound = error_model::bounds(&graph, &leaves).unwrap()["c"][0];
+                let bound = error_model::bounds(&graph, &leaves).unwrap()["c"][0].error;
                 let exact: f64 = x.iter().zip(&y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
                 for order in 0..6 {
                     let units = (f64::from(in_order(order, &x, &y)) - exact).abs() / bound;
@@ -150,4 +150,28 @@ fn sums_of_whole_numbers_have_room_at_fresh_inputs() {
         let sums = case.wants[0].array.to_f64_vec();
         assert!(bounds.iter().zip(sums).all(|(bound, sum)| sum == 0.0 || *bound >= 6e-8 * sum), "{bounds:?}");
     }
+}
+
+/// What is allowed nothing at a sample's own inputs is allowed nothing at fresh ones, or has room for what rounds there.
+#[test]
+fn exact_samples_are_right_in_f32_at_any_fresh_inputs() {
+    let exact = |sample: &neuropil::graph::Sample| sample.tolerance.absolute == 0.0 && sample.tolerance.relative == 0.0;
+    let mut count = 0;
+    for sample in REGISTRY.iter().flat_map(|family| (family.samples)()).filter(exact) {
+        for seed in 0..10 {
+            let Some(drawn) = fresh::sample(&sample, seed) else { continue };
+            for case in cases(&drawn).unwrap() {
+                let case = fresh::widened(case, seed).unwrap();
+                let leaves = case.leaves.iter().map(|(name, array)| ((Leaf::Input, name.clone()), array.clone()));
+                let single = reference::run(&case.graph, &leaves.collect(), DType::F32).unwrap();
+                for want in &case.wants {
+                    let comparison = want.compare(single.output(&want.name).unwrap()).unwrap();
+                    let at = || format!("{} / {}, {}, seed {seed}", sample.op.name(), case.name, case.direction);
+                    assert!(comparison.is_right(), "{}: {comparison}", at());
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 1000, "{count}");
 }

@@ -2,6 +2,8 @@
 
 mod common;
 
+use common::model::Training;
+
 use neuropil::device::{Options, Tiles, Tuning};
 use neuropil::{Array, DType, Device, ErrorKind, Mode, Program, Store, Tensor, Trace};
 
@@ -23,7 +25,7 @@ fn build(trace: &Trace) -> Vec<Tensor> {
 
 fn inputs() -> [(&'static str, Array); 3] {
     let array =
-        |shape: &[usize], seed| Array::from_fn(shape, |i| ((i[0] * 7 + i[1] * 3 + seed) % 11) as f32 / 11.0 - 0.4);
+        |shape: &[usize], seed| Array::from_fn(shape, |i| ((i[0] * 7 + i[1] * 3 + seed) % 11) as f32 / 11.0);
     [("x", array(&[600, 80], 1)), ("w", array(&[80, 80], 2)), ("narrow", array(&[80, 24], 3))]
 }
 
@@ -100,4 +102,23 @@ fn where_all_candidates_are_wrong_the_run_ends() {
     let error = program(&device).call(&inputs).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Parity, "{error}");
     assert!(device.tunings().choices.is_empty());
+}
+
+/// Other tiles and other steps round otherwise, and nothing else.
+#[test]
+fn training_is_the_same_with_and_without_fusion_and_tuning() {
+    let losses = |device: &Device| Training::new(device, 3, 256).losses(12);
+    let wanted = losses(&Device::cpu());
+    let ways = [
+        Options::default(),
+        Options { tuning: Tuning::Quick, ..Options::default() },
+        Options { tiles: Tiles::Staged, ..Options::default() },
+        Options { unfused: true, unproven: true, ..Options::default() },
+    ];
+    for options in ways {
+        let Some(device) = common::open_gpu(options).or_else(common::skip) else { return };
+        for (step, (got, wanted)) in losses(&device).into_iter().zip(&wanted).enumerate() {
+            assert!((got - wanted).abs() <= 1e-3 * wanted, "{options:?}, step {step}: {got}, should be {wanted}");
+        }
+    }
 }

@@ -285,9 +285,15 @@ fn case(
         graph.apply(op.clone(), inputs)
     })?;
     let leaves = probe.leaves.iter().map(|((_, name), array)| (name.clone(), array.clone())).collect();
-    let mut bounds = error_model::bounds(&graph, &leaves)
-        .context(|| format!("sample {:?} of {:?}, {direction}", sample.name, sample.op))?;
-    wants.iter_mut().for_each(|want| want.bounds = bounds.remove(&want.name));
+    let bounded = |wants: &mut Vec<Want>| -> Result<()> {
+        let bounds = error_model::bounds(&graph, &leaves)?;
+        for want in wants {
+            let of_want = bounds.get(&want.name).map(|bounds| error_model::errors(&want.name, bounds, &want.array));
+            want.bounds = of_want.transpose()?;
+        }
+        Ok(())
+    };
+    bounded(&mut wants).context(|| format!("sample {:?} of {:?}, {direction}", sample.name, sample.op))?;
     Ok(Case { name: sample.name.clone(), direction, graph, leaves, wants })
 }
 

@@ -20,12 +20,20 @@ use crate::simplify::simplify;
 /// Why these bounds, for people.
 pub const REASON: &str = "roundings of a sum, by the absolute terms of this element";
 
-/// What every element of the outputs may be off by, by output; empty where the graph is not one step that sums. Infinite
-/// where the model cannot say.
+/// An element of a result, as the model sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// The sum.
+    pub value: f64,
+    /// What it may be off by; infinite where the model cannot say.
+    pub error: f64,
+}
+
+/// The bound of every element of the outputs, by output; empty where the graph is not one step that sums.
 ///
 /// # Errors
 /// When the graph cannot be scheduled, or a leaf is missing.
-pub fn bounds(graph: &Graph, leaves: &BTreeMap<String, Array>) -> Result<BTreeMap<String, Vec<f64>>> {
+pub fn bounds(graph: &Graph, leaves: &BTreeMap<String, Array>) -> Result<BTreeMap<String, Vec<Bound>>> {
     let schedule = portable(graph)?;
     let [step] = &schedule.steps[..] else { return Ok(BTreeMap::new()) };
     if !sums(&step.work) {
@@ -44,13 +52,31 @@ pub fn bounds(graph: &Graph, leaves: &BTreeMap<String, Array>) -> Result<BTreeMa
     let mut bounds = BTreeMap::new();
     for (name, slot, ty) in schedule.outputs.iter().filter(|(_, _, ty)| ty.dtype.is_float()) {
         let Some(write) = step.writes.iter().position(|write| write == slot) else { continue };
-        let mut errors = vec![f64::INFINITY; ty.len()];
+        let mut of_output = vec![Bound { value: f64::NAN, error: f64::INFINITY }; ty.len()];
         for element in elements.iter().filter(|element| element.write == write) {
-            errors[element.index] = element.error;
+            of_output[element.index] = Bound { value: element.value, error: element.error };
         }
-        bounds.insert(name.clone(), errors);
+        bounds.insert(name.clone(), of_output);
     }
     Ok(bounds)
+}
+
+/// The errors of `bounds`, after a look at whether the model has followed the sums of the reference at all: a bound of
+/// something else would be worth nothing.
+///
+/// # Errors
+/// [`ErrorKind::Parity`] with the first element at which the two differ.
+pub fn errors(name: &str, bounds: &[Bound], reference: &Array) -> Result<Vec<f64>> {
+    let wanted = reference.to_f64_vec();
+    for (i, (bound, want)) in bounds.iter().zip(&wanted).enumerate() {
+        let Bound { value, error } = *bound;
+        if error.is_finite() && want.is_finite() && (value - want).abs() > error.max(1e-12 * want.abs()) {
+            let text =
+                format!("the error model of {name}, element {i}, sums up to {value:e}, the reference to {want:e}");
+            return Err(Error::new(ErrorKind::Parity, text));
+        }
+    }
+    Ok(bounds.iter().map(|bound| bound.error).collect())
 }
 
 /// The graph's schedule for a device without limits.

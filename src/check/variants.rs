@@ -32,6 +32,8 @@ enum Cases {
     Fused,
     /// Where there is a product or a convolution inside.
     Products,
+    /// The same, without views and neighbours: for tiles that share all but their sizes with others that run those.
+    Sizes,
 }
 
 /// The variants of `device`, the one in which it is used first. On the CPU there are two.
@@ -69,7 +71,7 @@ pub fn variants(device: &Device) -> Vec<Variant> {
             Tiles::Staged | Tiles::Auto => "products and convolutions through workgroup memory, as hardware GPUs do",
         },
         options: Options { tiles, ..used },
-        cases: Cases::Products,
+        cases: if matches!(tiles, Tiles::Large | Tiles::Small) { Cases::Sizes } else { Cases::Products },
     };
     let others = device.tiles().into_iter().skip(1).map(other);
     [as_used, checked, unfused].into_iter().chain(others).collect()
@@ -85,13 +87,15 @@ impl Variant {
         match self.cases {
             Cases::All => Ok(Some(case)),
             // Without fusion, a view or a neighbour is a kernel that the samples of that operation run.
-            Cases::Fused if !matches!(case.direction, Direction::Forward | Direction::Gradient) => Ok(None),
+            Cases::Fused | Cases::Sizes if !matches!(case.direction, Direction::Forward | Direction::Gradient) => {
+                Ok(None)
+            }
             Cases::Fused => {
                 let (fused, unfused) = (scheduled(device, &case, false)?, scheduled(device, &case, true)?);
                 let roundings = halves(&unfused).saturating_sub(halves(&fused));
                 Ok((steps(&fused) != steps(&unfused)).then(|| rounded(case, roundings)))
             }
-            Cases::Products => {
+            Cases::Products | Cases::Sizes => {
                 let schedule = scheduled(device, &case, self.options.unfused)?;
                 let product = schedule.steps.iter().any(|step| matches!(step.work, Work::Gemm { .. }));
                 Ok(product.then_some(case))

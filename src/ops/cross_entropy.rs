@@ -255,6 +255,11 @@ pub fn samples() -> Vec<Sample> {
         add("1000 classes", drawn(2, 1000, 1.0));
         add("no rows", vec![Array::zeros(&[0, 10], DType::F32), Array::zeros(&[0], DType::U32)]);
         add("ties", rows_of_4(vec![0.5; 8], vec![0, 3]));
+        // Whichever lane has the largest, the others must learn of it.
+        for classes in [10, 70] {
+            let logits = Array::from_fn(&[classes, classes], |i| if i[0] == i[1] { 1e4f32 } else { i[1] as f32 });
+            add(&format!("each of {classes} classes the largest"), vec![logits, labels(classes, classes)]);
+        }
         let spread = vec![80.0, -80.0, 0.0, 79.0, 80.0, -80.0, 0.0, 79.0, -80.0, -79.5, -80.0, -81.0];
         add("logits of ±80", rows_of_4(spread, vec![0, 1, 2]));
         let spread = vec![1e4, 9999.0, -1e4, 9998.5, 1e4, 9999.0, -1e4, 9998.5, -1e4, -1e4, -10001.0, -9999.0];
@@ -271,6 +276,7 @@ pub fn samples() -> Vec<Sample> {
         Sample::error(name, op(smoothing), vec![logits, labels], kind, words)
     };
     samples.extend([
+        Sample::new("hardly smoothed", op(0.005), drawn(3, 7, 4.0), tolerance),
         Sample::new("all target spread", op(1.0), drawn(3, 7, 4.0), tolerance),
         Sample::new("class ruled out", op(0.0), rows_of_4(infinite, vec![2]), tolerance).not_smooth(),
         Sample::new("NaN, labels that are no class", op(0.1), rows_of_4(undefined, vec![0, 4, 3, u32::MAX]), tolerance)

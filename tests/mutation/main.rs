@@ -2,12 +2,13 @@
 //! samples notice them. It shows that green tests of the operations mean something.
 //!
 //! Without arguments a sample of 40 mutants runs; `NEUROPIL_MUTANTS=all` runs all, `NEUROPIL_MUTANTS=PATH` those of a source,
-//! `NEUROPIL_SEED` draws another sample. A mutant that nothing notices must be in `survivors.txt`, with the reason why it
+//! `NEUROPIL_SEED` draws another sample, `NEUROPIL_MUTANTS_LOG` names a file with which a run can be interrupted ([`log`]). A mutant that nothing notices must be in `survivors.txt`, with the reason why it
 //! computes nothing wrong. After a run of all, `UPDATE_GOLDEN=1` writes `docs/mutation.md`.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod corpus;
+mod log;
 mod page;
 mod run;
 mod sites;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use neuropil::random::Stream;
 
 use corpus::Corpus;
+use log::Log;
 use run::Outcome;
 use survivors::Survivors;
 
@@ -31,17 +33,24 @@ fn mistakes_in_shaders_are_noticed() {
     let (corpus, kernels) = Corpus::new(device.lanes());
     let sites = sites::sites(&corpus.sources);
     let asked = std::env::var("NEUROPIL_MUTANTS").unwrap_or_default();
-    let chosen = match asked.as_str() {
+    let mut chosen: Vec<usize> = match asked.as_str() {
         "all" => (0..sites.len()).collect(),
         "" => sample(sites.len()),
         part => (0..sites.len()).filter(|&i| corpus.sources[sites[i].source].path.contains(part)).collect(),
     };
     drop(kernels);
     let start = Instant::now();
-    let outcomes = run::run(&chosen, |index, outcome| {
-        let site = &sites[index];
-        println!("{:6.0?} {}:{} {outcome:?}", start.elapsed(), site.key(&corpus.sources), site.line);
+    let log = Log::open();
+    let name = |index: usize| format!("{}:{}", sites[index].key(&corpus.sources), sites[index].line);
+    let known: Vec<(usize, Outcome)> =
+        chosen.iter().filter_map(|&index| Some((index, log.get(&name(index))?.clone()))).collect();
+    chosen.retain(|&index| log.get(&name(index)).is_none());
+    let mut outcomes = run::run(&chosen, |index, outcome| {
+        println!("{:6.0?} {} {outcome:?}", start.elapsed(), name(index));
+        log.add(&name(index), outcome);
     });
+    outcomes.extend(known);
+    outcomes.sort_by_key(|(index, _)| *index);
     let survivors = Survivors::read();
     let mistakes = survivors.judge(&corpus.sources, &sites, &outcomes, asked == "all");
     let valid = outcomes.iter().filter(|(_, outcome)| *outcome != Outcome::Invalid).count();

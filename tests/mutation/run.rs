@@ -16,6 +16,7 @@ use neuropil::device::{Options, Rewrite, Tiles};
 use neuropil::{Device, ErrorKind};
 
 use super::corpus::{Corpus, Kernels, forms_of};
+use super::log;
 use super::sites::Site;
 use crate::common;
 
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// So many cases a mutant has to survive: the kernels of products take long to compile.
 fn most_cases(path: &str) -> usize {
-    if path.contains("matmul") || path.contains("operand") { 150 } else { 600 }
+    if path.contains("matmul") || path.contains("operand") { 80 } else { 600 }
 }
 
 /// After so many mutants a worker opens its device anew.
@@ -163,12 +164,8 @@ impl Worker {
                 Ok(said) => said,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Outcome::Stopped,
             };
-            let numbers = |text: &str| text.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<usize>>();
-            match said.split_once(' ').unwrap_or((&said, "")) {
-                ("trying", _) => {}
-                ("noticed", case) => return Outcome::Noticed(case.to_owned()),
-                ("survived", rest) => return Outcome::Survived(numbers(rest)[0], numbers(rest)[1]),
-                _ => return Outcome::Invalid,
+            if let Some(outcome) = log::parse(&said) {
+                return outcome;
             }
         }
     }

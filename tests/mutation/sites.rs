@@ -73,6 +73,8 @@ fn of_source(source: usize, text: &str) -> Vec<Site> {
         edits.extend(last_elements(text, &tokens, at));
         edits.extend(constants(text, &tokens, at));
         edits.extend(barriers(text, &tokens, at));
+        edits.extend(arithmetic(text, &tokens, at));
+        edits.extend(choices(text, &tokens, at));
     }
     let site = |(operator, range, new): Edit| {
         let function = functions.iter().find(|(_, body)| body.contains(&range.start)).map(|(name, _)| name.clone());
@@ -220,6 +222,52 @@ fn constants(text: &str, tokens: &[Token], at: usize) -> Option<Edit> {
     Some(("constant", token.range.clone(), new))
 }
 
+/// A factor is added, a divisor multiplies, a rest becomes a quotient.
+fn arithmetic(text: &str, tokens: &[Token], at: usize) -> Option<Edit> {
+    let token = &tokens[at];
+    let new = match token.text(text) {
+        "*" => "+",
+        "/" => "*",
+        "%" => "/",
+        "*=" => "+=",
+        "/=" => "-=",
+        _ => return None,
+    };
+    let between = ends_operand(text, at.checked_sub(1).map(|before| &tokens[before]));
+    between.then(|| ("arithmetic", token.range.clone(), new.to_owned()))
+}
+
+/// The other of two: and for or, the smaller for the larger, one branch of `select` for the other.
+fn choices(text: &str, tokens: &[Token], at: usize) -> Option<Edit> {
+    let token = &tokens[at];
+    let new = match token.text(text) {
+        "&&" => "||",
+        "||" => "&&",
+        "min" => "max",
+        "max" => "min",
+        "select" => return swapped_branches(text, tokens, at),
+        _ => return None,
+    };
+    Some(("choice", token.range.clone(), new.to_owned()))
+}
+
+fn swapped_branches(text: &str, tokens: &[Token], at: usize) -> Option<Edit> {
+    let end = closing(text, tokens, at + 1, "(", ")")?;
+    let mut depth = 0;
+    let commas: Vec<usize> = (at + 1..end)
+        .filter(|&i| {
+            let symbol = tokens[i].text(text);
+            depth += i32::from(matches!(symbol, "(" | "[")) - i32::from(matches!(symbol, ")" | "]"));
+            symbol == "," && depth == 1
+        })
+        .collect();
+    // Brackets of types have commas of their own.
+    let [first, second] = commas[..] else { return None };
+    let (begin, middle) = (tokens[at + 1].range.end, tokens[first].range.clone());
+    let (a, b) = (text[begin..middle.start].trim(), text[middle.end..tokens[second].range.start].trim());
+    Some(("choice", begin..tokens[second].range.start, format!("{b}, {a}")))
+}
+
 fn barriers(text: &str, tokens: &[Token], at: usize) -> Option<Edit> {
     let end = at + 3;
     let barrier = tokens[at].text(text) == "workgroupBarrier" && end < tokens.len();
@@ -244,5 +292,16 @@ fn every_operator_finds_its_place() {
     let counts =
         ["sign", "comparison", "off-by-one index", "dropped loop tap", "swapped stride", "missing last"].map(count);
     assert_eq!((counts, count("constant"), count("removed barrier")), ([3, 1, 1, 2, 1, 1], 3, 1), "{sites:#?}");
+    assert_eq!((count("arithmetic"), count("choice")), (1, 0));
+    let choices = of_source(0, "fn f() { x = select(g(a, b), max(c, d), e && h); }");
+    let lines: Vec<&str> = choices.iter().map(|site| site.lines[1].as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "fn f() { x = select(max(c, d), g(a, b), e && h); }",
+            "fn f() { x = select(g(a, b), min(c, d), e && h); }",
+            "fn f() { x = select(g(a, b), max(c, d), e || h); }",
+        ]
+    );
     assert!(sites.iter().all(|site| site.function.as_deref() == Some("f") && site.text != text));
 }
