@@ -17,6 +17,7 @@ mod predict;
 mod report;
 #[cfg(test)]
 mod report_tests;
+mod source;
 mod train;
 mod tuning;
 

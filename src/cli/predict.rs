@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use neuropil::data::Dataset;
+use neuropil::data::{Dataset, folder};
 use neuropil::train::Trainer;
 use neuropil::{Array, Error, ErrorKind};
 use serde_json::json;
@@ -15,7 +15,7 @@ use super::{Common, Stop, at_least_one, pgm, whole};
 /// How many images are classified at a time.
 const BATCH: usize = Trainer::EVALUATION_BATCH;
 
-const USAGE: &str = "neuropil predict [OPTIONS] <MODEL.safetensors> <IMAGE.pgm>...
+const USAGE: &str = "neuropil predict [OPTIONS] <MODEL.safetensors> <IMAGE.pgm|png|jpg>...
        neuropil predict [OPTIONS] <MODEL.safetensors> --index <N>...";
 
 /// What `predict` takes.
@@ -24,8 +24,9 @@ const USAGE: &str = "neuropil predict [OPTIONS] <MODEL.safetensors> <IMAGE.pgm>.
 pub struct Arguments {
     #[command(flatten)]
     saved: Saved,
-    /// Grayscale images as binary PGM (P5), of the size that the network takes; bright ink on black, as in the data sets
-    #[arg(value_name = "IMAGE.pgm", group = "images")]
+    /// Images of the size that the network takes, or scaled to it with --image-size: JPEG, PNG, GIF, BMP, WebP, binary PGM
+    /// (P5); digits as bright ink on black, as in the data sets
+    #[arg(value_name = "IMAGE.pgm|png|jpg", group = "images")]
     files: Vec<PathBuf>,
     /// Test images of the data set by their numbers, counted from 0
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', group = "images", value_parser = whole::<usize>)]
@@ -55,7 +56,11 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     let file = arguments.saved.read()?;
     let (classes, shape) = (&file.info.class_names, file.info.image_shape);
     let images = if arguments.index.is_empty() {
-        arguments.files.iter().map(|path| read_image(path, shape)).collect::<Result<Vec<_>, _>>()?
+        arguments
+            .files
+            .iter()
+            .map(|path| read_image(path, shape, arguments.saved.source.image_size))
+            .collect::<Result<Vec<_>, _>>()?
     } else {
         test_images(&arguments.index, &arguments.saved.test_images(&file)?)?
     };
@@ -74,18 +79,25 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     Ok(output.record(&done)?)
 }
 
-fn read_image(path: &Path, [height, width, channels]: [usize; 3]) -> Result<Image, Error> {
-    let image = pgm::read(path)?;
-    if [image.height, image.width, 1] != [height, width, channels] {
+fn read_image(path: &Path, shape: [usize; 3], size: Option<[usize; 2]>) -> Result<Image, Error> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let (found, pixels) = if folder::EXTENSIONS.contains(&extension.as_str()) {
+        let picture = folder::picture(path, size, shape[2])?;
+        ([picture.shape()[0], picture.shape()[1], shape[2]], picture.as_slice::<f32>()?.to_vec())
+    } else {
+        let image = pgm::read(path)?;
+        ([image.height, image.width, 1], image.pixels)
+    };
+    if found != shape {
         let text = format!(
             "{}: the image is {} (height, width, channels), the network takes {}; scale it to that size",
             path.display(),
-            shape_text([image.height, image.width, 1]),
-            shape_text([height, width, channels])
+            shape_text(found),
+            shape_text(shape)
         );
         return Err(Error::new(ErrorKind::Shape, text));
     }
-    Ok(Image { source: Source::File(path.display().to_string()), pixels: image.pixels, label: None })
+    Ok(Image { source: Source::File(path.display().to_string()), pixels, label: None })
 }
 
 fn test_images(indices: &[usize], data: &Dataset) -> Result<Vec<Image>, Error> {

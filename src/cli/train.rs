@@ -13,21 +13,17 @@ use neuropil::nn::models;
 use neuropil::train::{Epoch, ModelFile, ModelInfo, Settings, Trainer};
 use neuropil::{Device, Error, ErrorKind, Precision};
 
-use super::model::{DatasetName, shape_text};
+use super::model::shape_text;
 use super::output::{Output, Record, counted, device_line, device_name, percent};
+use super::source::{Choice, DatasetName, Source};
 use super::tuning::TuningArguments;
 use super::{Common, Stop, at_least_one, whole};
 
 /// What `train` takes.
 #[derive(Args)]
 pub struct Arguments {
-    /// What to train on: digits (1,797 images of 8×8, part of the program), mnist (70,000 digits of 28×28) or
-    /// fashion-mnist (70,000 pieces of clothing of 28×28)
-    #[arg(long, value_enum, default_value = "digits", value_name = "NAME", hide_possible_values = true)]
-    dataset: DatasetName,
-    /// The folder with the four files of mnist or fashion-mnist, or with a subfolder of that name
-    #[arg(long, value_name = "FOLDER")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// The network
     #[arg(long, default_value = models::NAMES[0], value_name = "NAME")]
     #[arg(value_parser = PossibleValuesParser::new(models::NAMES))]
@@ -73,12 +69,14 @@ pub struct Arguments {
     quiet: bool,
 }
 
-/// The passes over a data set of 60,000 training images.
+/// From how many training images on a data set is large.
+const LARGE: usize = 20_000;
+/// The passes over a large data set.
 const EPOCHS_OF_LARGE: usize = 5;
 
 fn epochs_help() -> String {
-    let epochs_of_digits = Settings::default().epochs;
-    format!("Passes over the training images [default: {epochs_of_digits} for digits, else {EPOCHS_OF_LARGE}]")
+    let epochs = Settings::default().epochs;
+    format!("Passes over the training images [default: {epochs}, of more than {LARGE} images {EPOCHS_OF_LARGE}]")
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
@@ -95,9 +93,10 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 impl Arguments {
-    fn settings(&self) -> Settings {
+    /// The settings for `images` training images.
+    fn settings(&self, images: usize) -> Settings {
         let default = Settings::default();
-        let epochs = if self.dataset == DatasetName::Digits { default.epochs } else { EPOCHS_OF_LARGE };
+        let epochs = if images > LARGE { EPOCHS_OF_LARGE } else { default.epochs };
         Settings {
             epochs: self.epochs.unwrap_or(epochs),
             batch_size: self.batch_size,
@@ -110,14 +109,15 @@ impl Arguments {
 
 /// Trains, prints every epoch, saves.
 pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<(), Stop> {
-    let (train, test) = arguments.dataset.load(arguments.data_dir.as_deref())?;
+    let choice = arguments.source.dataset.clone().unwrap_or(Choice::Known(DatasetName::Digits));
+    let (train, test) = arguments.source.load(&choice)?;
     if let Some(path) = &arguments.save {
         check_writable(path)?;
     }
     let device = arguments.tuning.apply(common.open_device()?)?;
     let start = Instant::now();
     let model = models::by_name(&arguments.model, train.classes())?;
-    let mut trainer = Trainer::new(&device, model, train.image_shape(), arguments.settings());
+    let mut trainer = Trainer::new(&device, model, train.image_shape(), arguments.settings(train.len()));
     if let Some(path) = &arguments.from {
         let new: Vec<&str> = arguments.new.iter().map(String::as_str).collect();
         trainer.start_from(&ModelFile::load(path)?.weights, &new)?;
@@ -143,7 +143,7 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
             model: arguments.model.clone(),
             class_names: train.class_names().to_vec(),
             image_shape: train.image_shape(),
-            dataset: arguments.dataset.as_str().to_owned(),
+            dataset: choice.saved(&train),
         };
         ModelFile { info, weights: trainer.store().weights()? }.save(path)?;
     }

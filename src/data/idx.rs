@@ -7,20 +7,16 @@
 //!
 //! Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
+use super::files::{self, REMEDY, unreadable};
 use super::{Dataset, grayscale, numerals};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// The most elements a file may declare: a data set that is held in memory as floats takes four times as many bytes.
 const MAX_ELEMENTS: usize = 1 << 30;
 const UNSIGNED_BYTES: u8 = 0x08;
-const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
-const REMEDY: &str = "download or unpack it again";
 
 /// A data set that comes as four IDX files.
 struct Source {
@@ -101,18 +97,7 @@ fn part(dir: &Path, source: &Source, part: &str) -> Result<Dataset> {
 
 /// The path of `file`, plain or with `.gz`, in the folder of `source` below `dir` or in `dir` itself.
 fn find(dir: &Path, source: &Source, file: &str) -> Result<PathBuf> {
-    let zipped = format!("{file}.gz");
-    let folders = [dir.join(source.name), dir.to_path_buf()];
-    let candidates = folders.iter().flat_map(|folder| [folder.join(file), folder.join(&zipped)]);
-    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        let message = format!(
-            "neither {file} nor {zipped} is in {} or {}; {}",
-            folders[0].display(),
-            folders[1].display(),
-            source.remedy
-        );
-        Error::new(ErrorKind::Io, message)
-    })
+    files::find(&[dir.join(source.name), dir.to_path_buf()], file, source.remedy)
 }
 
 /// Reads the IDX file at `path`, plain or gzipped, which must hold unsigned bytes in `RANK` dimensions.
@@ -120,16 +105,11 @@ fn find(dir: &Path, source: &Source, file: &str) -> Result<PathBuf> {
 /// # Errors
 /// As [`dataset`], for this file; the message starts with its path.
 pub fn read<const RANK: usize>(path: &Path) -> Result<Idx<RANK>> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    decode(BufReader::new(file)).context(|| path.display().to_string())
+    decode(files::open(path)?).context(|| path.display().to_string())
 }
 
-fn decode<const RANK: usize>(mut reader: impl BufRead) -> Result<Idx<RANK>> {
-    if reader.fill_buf().map_err(unreadable)?.starts_with(&GZIP_MAGIC) {
-        parse(MultiGzDecoder::new(reader))
-    } else {
-        parse(reader)
-    }
+fn decode<const RANK: usize>(reader: impl BufRead) -> Result<Idx<RANK>> {
+    parse(files::unzipped(reader)?)
 }
 
 fn parse<const RANK: usize>(mut reader: impl Read) -> Result<Idx<RANK>> {
@@ -172,16 +152,6 @@ fn word(reader: &mut impl Read) -> Result<[u8; 4]> {
     let mut word = [0; 4];
     reader.read_exact(&mut word).map_err(unreadable)?;
     Ok(word)
-}
-
-/// Tells bad content (a file that ends early, a damaged gzip) from a failure to read.
-fn unreadable(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            Error::new(ErrorKind::Format, format!("is truncated or damaged ({error}); {REMEDY}"))
-        }
-        _ => Error::new(ErrorKind::Io, error.to_string()),
-    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,14 @@
 //! ([`shuffle`]), cut into slices of indices ([`Dataset::batches`]), each gathered into arrays ([`Dataset::batch`]) that a
 //! program takes as input. Orders and splits are functions of their arguments alone: the same on every machine.
 //!
-//! The sources are [`digits`](fn@digits), which is part of the crate, and the files that [`idx`] reads.
+//! The sources are [`digits`](fn@digits), which is part of the crate, the files that [`idx`] and [`cifar`] read, and with the
+//! feature `images` the folders of pictures that [`folder`] reads.
 
+pub mod cifar;
 mod digits;
+mod files;
+#[cfg(feature = "images")]
+pub mod folder;
 pub mod idx;
 #[cfg(test)]
 pub(crate) mod testing;
