@@ -4,8 +4,8 @@ use std::io::Cursor;
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-use super::super::testing::TempDir;
 use super::*;
+use crate::data::testing::TempDir;
 use crate::random::Stream;
 
 fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {

@@ -6,7 +6,7 @@
 //! program takes as input. Orders and splits are functions of their arguments alone: the same on every machine.
 //!
 //! The sources are [`digits`](fn@digits), which is part of the crate, the files that [`idx`] and [`cifar`] read, and with the
-//! feature `images` the folders of pictures that [`folder`] reads.
+//! feature `images` the folders of pictures that `folder` reads.
 
 pub mod cifar;
 mod digits;
