@@ -193,7 +193,7 @@ fn bench_measures_ceilings_kernels_and_steps() {
     positive(device, "copy_gigabytes_per_second");
     positive(device, "gigaflops_per_second");
     assert_eq!((kernel["name"].as_str(), kernel["unit"].as_str()), (Some("matmul 256"), Some("GFLOP/s")));
-    ["seconds", "rate", "share"].map(|key| positive(kernel, key));
+    ["seconds", "rate", "share"].iter().for_each(|key| positive(kernel, key));
 
     let folder = Folder::new("bench");
     let trace = folder.file("trace.json");
@@ -201,7 +201,7 @@ fn bench_measures_ceilings_kernels_and_steps() {
     let step = &run.records()[1];
     // As PyTorch counts a ResNet-20 with 1×1 convolutions as shortcuts.
     assert_eq!(step["parameters"], 272_474, "{step}");
-    ["seconds", "images_per_second", "first_step_seconds"].map(|key| positive(step, key));
+    ["seconds", "images_per_second", "first_step_seconds"].iter().for_each(|key| positive(step, key));
     assert!(step["planned_bytes"].as_u64() >= step["activations_at_least_bytes"].as_u64());
     let trace: Value = serde_json::from_str(&fs::read_to_string(&trace).unwrap()).unwrap();
     let names: Vec<&str> =

@@ -24,8 +24,7 @@ fn build(trace: &Trace) -> Vec<Tensor> {
 }
 
 fn inputs() -> [(&'static str, Array); 3] {
-    let array =
-        |shape: &[usize], seed| Array::from_fn(shape, |i| ((i[0] * 7 + i[1] * 3 + seed) % 11) as f32 / 11.0);
+    let array = |shape: &[usize], seed| Array::from_fn(shape, |i| ((i[0] * 7 + i[1] * 3 + seed) % 11) as f32 / 11.0);
     [("x", array(&[600, 80], 1)), ("w", array(&[80, 80], 2)), ("narrow", array(&[80, 24], 3))]
 }
 

@@ -5,7 +5,7 @@
 //! proportion to the sum of the absolute terms and to the root of their number, so that what cancels has its room and no
 //! more. Cases of several steps keep the tolerance of their sample.
 //!
-//! Before: [`super::cases`]. After: [`Want::compare`](super::cases::Want::compare).
+//! Before: [`mod@super::cases`]. After: [`Want::compare`](super::Want::compare).
 //! Source: Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019.
 
 use std::collections::BTreeMap;

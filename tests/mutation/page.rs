@@ -49,19 +49,23 @@ pub fn page(sources: &[Source], sites: &[Site], outcomes: &[(usize, Outcome)], s
         }
     }
     let total = all.noticed + all.survived;
+    let same = survivors.equivalent(sources, sites, outcomes);
+    let share = |of: usize| 100.0 * all.noticed as f64 / of.max(1) as f64;
     let mut text = format!(
         "# Do the tests notice mistakes?\n\n\
          Mechanical mistakes are made at every place of every shader where they can be made, one at a time, and the cases of the\n\
-         operations' samples run on the kernels that contain the place. Of {total} mutants that compile, **{} ({:.1} %) are\n\
-         noticed**: a number beyond its tolerance, two runs that differ, a write outside of the tensors; {stopped} of them never end\n\
-         or end the process. {} are not; each computes what the original computes, or differs only where nobody looks,\n\
-         and is listed below with the reason.\n\n\
-         `NEUROPIL_MUTANTS=all cargo test --test mutation` repeats it (on a software rasteriser it takes most of an hour); a plain\n\
-         `cargo test` tries 40 of them. This page is made by that run.\n\n\
+         operations' samples run on the kernels that contain the place. Of {total} mutants that compile, **{} are noticed** ({:.1} %):\n\
+         a number beyond its tolerance, two runs that differ, a write outside of the tensors; {stopped} of them never end, or end\n\
+         the process. Of the {} others {same} compute what the original computes, so that there is nothing to notice: without\n\
+         them it is **{:.1} %**. Every mutant that is not noticed is listed below with the reason; where that begins with\n\
+         *Open*, a sample is missing.\n\n\
+         `NEUROPIL_MUTANTS=all cargo test --test mutation` repeats it (half an hour on two cores and a software rasteriser;\n\
+         `NEUROPIL_MUTANTS_LOG=FILE` lets it be interrupted); a plain `cargo test` tries 40. This page is made by that run.\n\n\
          ## By kind\n\n| mistake | mutants | not noticed |\n|---|---|---|\n",
         all.noticed,
-        100.0 * all.noticed as f64 / total.max(1) as f64,
-        all.survived
+        share(total),
+        all.survived,
+        share(total - same),
     );
     text.extend(operators.iter().map(|(name, count)| count.row(name)));
     text += "\n## By shader\n\n| below `shaders/` | mutants | not noticed |\n|---|---|---|\n";

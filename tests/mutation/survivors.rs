@@ -1,6 +1,7 @@
 //! The mutants that nothing can notice, with the reasons: `survivors.txt`.
 //!
-//! A line that begins with `#` is a reason; the lines below it are sites, as [`super::sites::Site::key`] names them.
+//! A line that begins with `#` is a reason; the lines below it are sites, as [`super::sites::Site::key`] names them. A reason
+//! that begins with `Open` says that a sample is missing; all others, that the mutant computes the same.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,13 @@ impl Survivors {
             below_a_site = !line.starts_with('#');
         }
         Survivors { reasons }
+    }
+
+    /// How many of the mutants that survived compute the same as the original.
+    pub fn equivalent(&self, sources: &[Source], sites: &[Site], outcomes: &[(usize, Outcome)]) -> usize {
+        let argued =
+            |site: usize| self.reasons.get(&sites[site].key(sources)).is_some_and(|reason| !reason.starts_with("Open"));
+        outcomes.iter().filter(|(site, outcome)| matches!(outcome, Outcome::Survived(..)) && argued(*site)).count()
     }
 
     /// What is wrong: mutants that survive without a reason, and after a run of `all`, reasons for such as do not.
