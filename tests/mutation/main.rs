@@ -1,9 +1,10 @@
 //! Mutation testing of the shaders: mechanical mistakes at every place where they can be made, and whether the cases of the
 //! samples notice them. It shows that green tests of the operations mean something.
 //!
-//! Without arguments a sample of 40 mutants runs; `NEUROPIL_MUTANTS=all` runs all, `NEUROPIL_MUTANTS=PATH` those of a source,
-//! `NEUROPIL_SEED` draws another sample, `NEUROPIL_MUTANTS_LOG` names a file with which a run can be interrupted ([`log`]). A mutant that nothing notices must be in `survivors.txt`, with the reason why it
-//! computes nothing wrong. After a run of all, `UPDATE_GOLDEN=1` writes `docs/mutation.md`.
+//! Without arguments a sample of 40 mutants runs, with `NEUROPIL_SEED` another; `NEUROPIL_MUTANTS=all` runs all,
+//! `NEUROPIL_MUTANTS=PATH` those of a source, and `NEUROPIL_MUTANTS_LOG` names a file with which a run can be interrupted
+//! ([`log`]). A mutant that nothing notices must be in `survivors.txt`, with the reason. After a run of all,
+//! `UPDATE_GOLDEN=1` writes `docs/mutation.md`.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -26,9 +26,9 @@ pub const WORKER: &str = "NEUROPIL_MUTATION_WORKER";
 /// So long a worker may be silent: a case takes a second at most.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So many cases a mutant has to survive: fewer where kernels take long to compile and there are many mutants.
-fn most_cases(path: &str, sampling: bool) -> usize {
-    if !sampling && (path.contains("matmul") || path.contains("operand")) { 80 } else { 600 }
+/// So many cases a mutant has to survive: fewer where kernels take long to compile.
+fn most_cases(path: &str) -> usize {
+    if path.contains("matmul") || path.contains("operand") { 80 } else { 600 }
 }
 
 /// After so many mutants a worker opens its device anew.
@@ -80,7 +80,7 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
                 running.sort_by_key(|case| std::cmp::Reverse(noticed.get(&(site.source, *case)).copied().unwrap_or(0)));
             }
             all += running.len();
-            for case in running.into_iter().take(most_cases(&source.path, sampling)) {
+            for case in running.into_iter().take(most_cases(&source.path)) {
                 say("trying");
                 tried += 1;
                 answer = match check_case(device, &corpus.cases[case].case) {
