@@ -15,8 +15,8 @@ use crate::graph::{Expression, Gemm, Matrix, Operand};
 use crate::schedule::{Schedule, SlotId, Step};
 use crate::shape::Window;
 
-/// Multiplications below which a product is small: what a software rasteriser does in a tenth of a millisecond.
-const SMALL: usize = 1 << 20;
+/// The product of the two smaller of rows, columns and terms below which a product is small.
+const SMALL: usize = 256;
 
 /// What one workgroup computes: `rows × columns` of the result; one invocation computes `micro_rows × micro_columns` of it.
 #[derive(Clone, Copy)]
@@ -237,9 +237,12 @@ fn rule(gemm: &Gemm, limits: &Limits) -> Tiles {
     if is_small(gemm) { limits.small } else { limits.tiles }
 }
 
-/// Whether a product takes so little that its tiles do not matter.
+/// Whether a product reads so little again that its tiles do not matter. The largest extent does not count: it is the
+/// batch's as a rule, and batch sizes share pipelines.
 fn is_small(gemm: &Gemm) -> bool {
-    gemm.groups * gemm.m * gemm.n * gemm.k < SMALL
+    let mut extents = [gemm.m, gemm.n, gemm.k];
+    extents.sort_unstable();
+    extents[0] * extents[1] < SMALL
 }
 
 /// The tiles that a product may have, the likeliest first: that of the fixed rule.
