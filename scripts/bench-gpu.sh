@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Measures this machine's GPU unattended: is every kernel right, how fast are they, how fast are training steps. PyTorch on
+# Measures this machine's GPU unattended: is every kernel right, how fast are they, how fast are training steps; PyTorch on
 # the same GPU follows where it is installed. Takes a binary that is built already (the first argument, else
-# target/release/neuropil), and writes everything to a folder (the second, else bench-gpu).
-set -euo pipefail
+# target/release/neuropil), and writes everything to a folder (the second, else bench-gpu). Each part has a limit, eight
+# minutes in all; one that fails or runs out of time does not keep the others from running, and is said at the end.
+set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 binary=${1:-target/release/neuropil}
@@ -10,17 +11,24 @@ folder=${2:-bench-gpu}
 [[ -x $binary ]] || { echo "bench-gpu.sh: there is no $binary; build it with: cargo build --release" >&2; exit 1; }
 mkdir -p "$folder"
 
-"$binary" info --device gpu | tee "$folder/info.txt"
-# A wrong kernel is a finding like any other: go on, and say so at the end.
-right=0
-timeout 180 "$binary" check --device gpu --report "$folder/check.html" >"$folder/check.txt" || right=$?
-tail -n 3 "$folder/check.txt"
-timeout 200 "$binary" bench --device gpu --suite full --tune full --tunings "$folder/tunings.json" --json >"$folder/bench.json"
-timeout 100 "$binary" bench --device gpu --suite full --tunings "$folder/tunings.json" | tee "$folder/bench.txt"
+failed=()
+# part NAME SECONDS COMMAND...: its output goes to the screen and to a file.
+part() {
+    local name=$1 seconds=$2
+    shift 2
+    echo "== $name"
+    timeout "$seconds" "$@" 2>&1 | tee "$folder/$name.txt" || failed+=("$name")
+}
 
+part info 20 "$binary" info --device gpu
+part check 220 "$binary" check --full --device gpu --report "$folder/check.html"
+part bench 150 "$binary" bench --device gpu --suite full --tune full --tunings "$folder/tunings.json"
 if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    python3 benches/peers/pytorch.py cuda | tee "$folder/pytorch.txt"
+    part pytorch 90 python3 benches/peers/pytorch.py cuda full
 else
-    echo "PyTorch with CUDA is not installed: no comparison"
+    echo "== PyTorch with CUDA is not installed: no comparison"
 fi
-exit "$right"
+if ((${#failed[@]})); then
+    echo "bench-gpu.sh: failed or out of time: ${failed[*]}" >&2
+    exit 1
+fi

@@ -1,9 +1,9 @@
 //! How far sums may be off, element by element: the error model of products, convolutions, reductions and means.
 //!
 //! A tolerance that one number says for a whole result is too wide for most of its elements. Where a case is one step
-//! that sums, [`evaluate`] follows its definition term by term in `f64`, and says of every element what roundings to `f32` may do: in
-//! proportion to the sum of the absolute terms and to the root of their number, so that what cancels has its room and no
-//! more. Cases of several steps keep the tolerance of their sample.
+//! that sums, [`evaluate`] follows its definition term by term in `f64`, and says of every element what roundings to `f32`
+//! may do: in proportion to the sum of the absolute terms and to the root of their number, so that what cancels has its
+//! room and no more. Cases of several steps keep the tolerance of their sample.
 //!
 //! Before: [`mod@super::cases`]. After: [`Want::compare`](super::Want::compare).
 //! Source: Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019.

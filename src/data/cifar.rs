@@ -140,11 +140,9 @@ fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::TempDir;
+    use super::super::testing::{TempDir, gzip};
     use super::*;
     use crate::random::Stream;
-    use flate2::{Compression, write::GzEncoder};
-    use std::io::Write;
 
     /// A record whose red, green and blue bytes are 51, 102 and 255, but for the first red one, which is 0.
     fn record(labels: &[u8]) -> Vec<u8> {
@@ -152,12 +150,6 @@ mod tests {
         [51, 102, 255].iter().for_each(|&value| record.extend([value; PLANE]));
         record[labels.len()] = 0;
         record
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
     }
 
     /// CIFAR-10 of six images, then whatever `replaced` says instead.

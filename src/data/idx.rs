@@ -156,23 +156,15 @@ fn word(reader: &mut impl Read) -> Result<[u8; 4]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::TempDir;
+    use super::super::testing::{TempDir, gzip};
     use super::*;
     use crate::random::Stream;
-    use flate2::{Compression, write::GzEncoder};
-    use std::io::Write;
 
     fn idx(shape: &[u32], elements: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0, 0, UNSIGNED_BYTES, shape.len() as u8];
         shape.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
         bytes.extend(elements);
         bytes
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
     }
 
     /// Writes a training part of three and a test part of two images of 2×2, then whatever `replaced` says instead.

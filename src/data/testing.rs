@@ -1,10 +1,13 @@
-//! What tests of files need: a folder of their own.
+//! What tests of files need: a folder of their own, and compressed bytes.
 //!
 //! Each folder has a name that no other test of this or another process uses at the same time, and is removed, with
 //! what is in it, when its guard is dropped, also when the test fails.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use flate2::{Compression, write::GzEncoder};
 
 /// A new empty folder, removed when dropped.
 pub(crate) struct TempDir(PathBuf);
@@ -28,6 +31,13 @@ impl TempDir {
         std::fs::write(&path, bytes).unwrap();
         path
     }
+}
+
+/// The bytes, compressed.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 impl Drop for TempDir {

@@ -1,7 +1,7 @@
-//! Files that a model is kept in and exchanged by.
+//! Files: models, and what was measured on a device.
 //!
-//! A format turns named [`Array`](crate::Array)s into bytes and back, and knows nothing of graphs or devices. Whatever is
-//! written replaces its file as a whole or not at all ([`write_atomically`]); whatever is read is judged byte by byte, and
+//! A format turns plain data ([`safetensors`]: named [`Array`](crate::Array)s, [`tunings`]: choices of tiles) into bytes and
+//! back, and knows nothing of graphs or how devices work. Whatever is written replaces its file as a whole or not at all ([`write_atomically`]); whatever is read is judged byte by byte, and
 //! bad content is an error that names the file, never a panic.
 
 pub mod safetensors;

@@ -117,6 +117,7 @@ fn wrong(name: &str, wanted: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::testing::TempDir;
 
     fn tunings(adapter: &str) -> Tunings {
         let refused = Error::new(ErrorKind::Parity, "matmul (large 128×128 tile) is wrong");
@@ -132,14 +133,12 @@ mod tests {
 
     #[test]
     fn a_file_keeps_what_was_measured_of_every_device() {
-        let folder = std::env::temp_dir().join(format!("neuropil-tunings-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("tunings.json");
+        let folder = TempDir::new();
+        let path = folder.path().join("tunings.json");
         for adapter in ["one", "two", "one"] {
             save(&path, &tunings(adapter)).unwrap();
         }
         let loaded = load(&path).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(loaded.iter().map(|tunings| tunings.adapter.as_str()).collect::<Vec<_>>(), ["two", "one"]);
         assert!(loaded[1].fit(&tunings("one")) && !loaded[0].fit(&tunings("one")));
         let choice = loaded[0].choices.values().next().unwrap();

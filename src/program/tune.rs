@@ -82,7 +82,6 @@ impl Program {
 
 /// The first reason, if any candidate gave one.
 fn all_refused(label: &str, trials: &[Trial]) -> Error {
-    let reasons = trials.iter().find_map(|trial| trial.outcome.as_ref().err().cloned());
-    let none = || Error::new(ErrorKind::Device, format!("{label}: the device has no tiles for it"));
-    reasons.unwrap_or_else(none)
+    let reason = trials.iter().find_map(|trial| trial.outcome.as_ref().err().cloned());
+    reason.unwrap_or_else(|| Error::new(ErrorKind::Unsupported, format!("{label}: the device has no tiles for it")))
 }

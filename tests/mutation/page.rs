@@ -58,9 +58,9 @@ pub fn page(sources: &[Source], sites: &[Site], outcomes: &[(usize, Outcome)], s
          a number beyond its tolerance, two runs that differ, a write outside of the tensors; {stopped} of them never end, or end\n\
          the process. Of the {} others {same} compute what the original computes, so that there is nothing to notice: without\n\
          them it is **{:.1} %**. Every mutant that is not noticed is listed below with the reason; where that begins with\n\
-         *Open*, a sample is missing.\n\n\
-         `NEUROPIL_MUTANTS=all cargo test --test mutation` repeats it (half an hour on two cores and a software rasteriser;\n\
-         `NEUROPIL_MUTANTS_LOG=FILE` lets it be interrupted); a plain `cargo test` tries 40. This page is made by that run.\n\n\
+         *Open*, something is missing that would show it: a sample, a form of tiles, another driver.\n\n\
+         `NEUROPIL_MUTANTS=all cargo test --test mutation` repeats it (a long run on a software rasteriser, which\n\
+         `NEUROPIL_MUTANTS_LOG=FILE` lets be interrupted, as was done here); a plain `cargo test` tries 40.\n\n\
          ## By kind\n\n| mistake | mutants | not noticed |\n|---|---|---|\n",
         all.noticed,
         share(total),

@@ -86,6 +86,8 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
                 answer = match check_case(device, &corpus.cases[case].case) {
                     Ok(verdict) if verdict.failure.is_none() => continue,
                     Err(error) if error.kind() == ErrorKind::Shader => Some("invalid".to_owned()),
+                    // Not a wrong number: the parent sees that this process has stopped, and starts another.
+                    Err(error) if error.kind() == ErrorKind::Device => std::process::exit(1),
                     _ => {
                         *noticed.entry((site.source, case)).or_default() += 1;
                         Some(format!("noticed {}", corpus.cases[case].name))

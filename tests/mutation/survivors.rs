@@ -1,7 +1,7 @@
 //! The mutants that nothing can notice, with the reasons: `survivors.txt`.
 //!
 //! A line that begins with `#` is a reason; the lines below it are sites, as [`super::sites::Site::key`] names them. A reason
-//! that begins with `Open` says that a sample is missing; all others, that the mutant computes the same.
+//! that begins with `Open` says what is missing; all others, that the mutant computes the same.
 
 use std::collections::BTreeMap;
 

@@ -102,7 +102,12 @@ impl Executable {
         let class = lower::class(&self.schedule, step);
         let mut candidates = lower::candidates(&step.work, &gpu.kernel_limits);
         gpu.with_tuner(|tuner| {
+            let likeliest = candidates.first().copied();
             candidates.retain(|tiles| !tuner.hopeless.contains(tiles));
+            // Each was hopeless for some class; for this one the fixed rule is as good as any.
+            if candidates.is_empty() {
+                candidates.extend(likeliest);
+            }
             if let Some(choice) = class.and_then(|class| tuner.choices.get(&class)) {
                 candidates = vec![choice.tiles];
             }
