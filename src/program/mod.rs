@@ -3,7 +3,7 @@
 //! [`Program::compile`] calls a function with a [`Trace`], simplifies and schedules the graph, makes room in the store, and
 //! loads the schedule on the store's device. A run writes the inputs and starts the steps; it allocates nothing and does
 //! not wait. On a GPU the first run also proves every kernel that is new to the device ([`proof`]), and stops at a wrong
-//! one; the CPU device has no kernels to prove. Outputs are read when they are asked for. Programs of one store share its
+//! one; where the device is opened to measure, it chooses tiles ([`tune`]). The CPU device has no kernels to prove. Outputs are read when they are asked for. Programs of one store share its
 //! parameters; programs of one device share pipelines. Before: [`crate::schedule`], [`crate::device`], [`crate::store`]. After: [`crate::train`].
 
 mod proof;

@@ -1,7 +1,7 @@
 //! Dispatches made runnable once, and recorded every run: one encoder, one pass, one submit.
 //!
 //! Pipelines are cached on the device by their text, so programs and batch sizes share them; bind groups and the uniform
-//! belong to the executable. A run creates neither pipelines, nor buffers, nor bind groups. With its pipeline the device
+//! belong to the executable. While tiles are being chosen ([`super::tune`]) a step's dispatches are replaced. A run creates neither pipelines, nor buffers, nor bind groups. With its pipeline the device
 //! keeps whether a text was proven, and beside them which are refused.
 
 use std::collections::BTreeMap;

@@ -2,7 +2,8 @@
 //! narrow.
 //!
 //! The skeletons are two; what differs is how the index of an operand is decoded to an element ([`super::operand`]), and the
-//! tile. The tile follows from the columns alone, so that batch sizes share pipelines.
+//! tile. The caller names the kind of tiles ([`Tiles`]), which [`super::tune`] may have chosen by measurement; its extents
+//! follow from the columns, and the fixed rule leaves out the largest extent, so that batch sizes share pipelines.
 
 use std::fmt;
 

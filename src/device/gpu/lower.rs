@@ -1,7 +1,7 @@
 //! Steps as dispatches: text, bindings, sizes. Plain data, made without a GPU.
 //!
 //! Before: [`crate::schedule`]. After: [`super::execute`] makes pipelines and bind groups of it. Kernel choices depend on
-//! shapes and [`Limits`] alone, never on the batch size where that can be avoided, so that batch sizes share pipelines.
+//! shapes, [`Limits`] and the [`Tiles`] that the caller names, never on the batch size where that can be avoided, so that batch sizes share pipelines.
 
 use super::source::{self, Element, Source, coordinates, narrowed, widened};
 use super::{gemm, reduce};
