@@ -44,6 +44,8 @@ pub struct Options {
     pub guards: bool,
     /// The form of matrix products.
     pub tiles: Tiles,
+    /// Dispatch in short rows of workgroups, as otherwise only very large tensors are (for tests).
+    pub folded: bool,
     /// Run every operation in kernels of its own (for tests and comparisons).
     pub unfused: bool,
     /// Whether the form of products is measured, where it is [`Tiles::Auto`].

@@ -1,4 +1,4 @@
-//! Matrix products and convolutions: tiles of the result, each one call of `matrixmultiply` on views or packed panels.
+//! Matrix products and convolutions: tiles of the result, each one call of [`super::kernel`] on views or gathered panels.
 //!
 //! The result is cut into tiles whose sizes depend on the shapes alone; gathered operands are packed a panel at a time
 //! into scratch of the thread (im2col of some rows, never of all). Where the result is small and the sums are long, as in
@@ -8,12 +8,12 @@
 
 use std::ops::Range;
 
-use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, ShapeBuilder};
 use rayon::prelude::*;
 
 use super::depthwise::Depthwise;
 use super::elementwise::{self, Piece, split};
+use super::kernel::multiply;
 use super::memory::{Scratch, Slices, Source};
 use super::operand::Side;
 use super::phased::Phased;
@@ -256,7 +256,7 @@ impl Plan {
             let panel = start..(start + self.tile.k).min(k.end);
             let a = self.a.panel(a, group, row..row + m, panel.clone(), scratch_a);
             let b = self.b.panel(b, group, panel, column..column + n, scratch_b);
-            general_mat_mul(1.0, &a, &b, if start == k.start { 0.0 } else { 1.0 }, &mut out);
+            multiply(a, b, start > k.start, out.view_mut());
         }
     }
 }

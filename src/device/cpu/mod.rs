@@ -12,6 +12,8 @@ mod elementwise;
 mod fold;
 mod gemm;
 mod half;
+mod kernel;
+mod lanes;
 mod load;
 mod memory;
 mod operand;
