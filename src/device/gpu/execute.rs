@@ -146,8 +146,12 @@ impl Executable {
         let mut count = 0;
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut current: Option<&Arc<Kernel>> = None;
             for dispatch in dispatches {
-                pass.set_pipeline(&dispatch.kernel.pipeline);
+                if !current.is_some_and(|kernel| Arc::ptr_eq(kernel, &dispatch.kernel)) {
+                    pass.set_pipeline(&dispatch.kernel.pipeline);
+                    current = Some(&dispatch.kernel);
+                }
                 pass.set_bind_group(0, &dispatch.bind_group, &[]);
                 pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
                 count += 1;
