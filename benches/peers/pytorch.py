@@ -83,13 +83,23 @@ class Residual(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
-def resnet20():
-    layers, width = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
-    for stage, channels in enumerate([16, 32, 64]):
-        for block in range(3):
+def residual_stages(layers, channels_of_stages, blocks):
+    width = channels_of_stages[0]
+    for stage, channels in enumerate(channels_of_stages):
+        for block in range(blocks):
             layers.append(Residual(width, channels, 2 if stage > 0 and block == 0 else 1))
             width = channels
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+
+
+def resnet20():
+    stem = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    return residual_stages(stem, [16, 32, 64], 3)
+
+
+def resnet18():
+    stem = [nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    return residual_stages(stem + [nn.MaxPool2d(3, 2, 1)], [64, 128, 256, 512], 2)
 
 
 def depthwise_cnn():
@@ -113,7 +123,7 @@ def two_convolutions():
 
 
 def steps():
-    networks = {"CNN": two_convolutions, "depthwise CNN": depthwise_cnn, "ResNet-20": resnet20}
+    networks = {"CNN": two_convolutions, "depthwise CNN": depthwise_cnn, "ResNet-20": resnet20, "ResNet-18": resnet18}
     for shape in wanted("steps"):
         batch, (height, width, channels) = shape["batch"], shape["image"]
         name = f"{shape['network']}, {batch} of {height}×{width}×{channels}"

@@ -62,10 +62,12 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     let ceilings = Ceilings::measure(&device)?;
     let record = Record::event("device").with_device(&device).with("version", env!("CARGO_PKG_VERSION"));
     let record = record.with_number("copy_gigabytes_per_second", ceilings.bytes / 1e9);
+    let record = record.with_number("memory_gigabytes_per_second", ceilings.bytes_of_memory / 1e9);
     output.record(&record.with_number("gigaflops_per_second", ceilings.operations / 1e9))?;
     output.text(format_args!(
-        "at most {:.1} GB/s (copy), {:.0} GFLOP/s ({})\n",
+        "at most {:.1} GB/s (copy; of 64 MiB {:.1}), {:.0} GFLOP/s ({})\n",
         ceilings.bytes / 1e9,
+        ceilings.bytes_of_memory / 1e9,
         ceilings.operations / 1e9,
         ceilings.how
     ))?;
@@ -145,8 +147,14 @@ fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Progra
     Ok(program)
 }
 
-/// Seconds of a run, the median of several after a first one.
+/// Seconds of a run, the median of several.
 fn median(program: &Program) -> Result<f64, Error> {
+    let seconds = seconds(program)?;
+    Ok(seconds[seconds.len() / 2])
+}
+
+/// Seconds of several runs after a first one, sorted; three at least.
+fn seconds(program: &Program) -> Result<Vec<f64>, Error> {
     let device = program.device();
     program.run(&[])?;
     device.wait()?;
@@ -159,7 +167,7 @@ fn median(program: &Program) -> Result<f64, Error> {
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);
-    Ok(seconds[seconds.len() / 2])
+    Ok(seconds)
 }
 
 /// The steps of one run as complete events of the trace format of Chrome, one after the other.

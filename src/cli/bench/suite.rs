@@ -4,7 +4,7 @@
 //! `benches/peers` read as well.
 
 use neuropil::loss::cross_entropy;
-use neuropil::nn::models::{depthwise_cnn, resnet20};
+use neuropil::nn::models::{depthwise_cnn, resnet18, resnet20};
 use neuropil::nn::{Activation, Conv2d, Flatten, Linear, MaxPool2d, Module, Sequential};
 use neuropil::ops::conv2d::{Conv2dGradInput, Conv2dGradWeight};
 use neuropil::optim::{Adam, Optimizer};
@@ -79,6 +79,8 @@ enum Network {
     Depthwise,
     #[serde(rename = "ResNet-20")]
     ResNet20,
+    #[serde(rename = "ResNet-18")]
+    ResNet18,
 }
 
 impl Model {
@@ -88,6 +90,7 @@ impl Model {
             Network::TwoConvolutions => "CNN",
             Network::Depthwise => "depthwise CNN",
             Network::ResNet20 => "ResNet-20",
+            Network::ResNet18 => "ResNet-18",
         };
         let [height, width, channels] = self.image;
         format!("{network}, {} of {height}×{width}×{channels}", self.batch)
@@ -103,6 +106,7 @@ impl Model {
             Network::TwoConvolutions => two_convolutions(10),
             Network::Depthwise => depthwise_cnn(10),
             Network::ResNet20 => resnet20(10),
+            Network::ResNet18 => resnet18(10),
         };
         let loss = cross_entropy(&network.forward(&trace.scope(), images), &labels, 0.0);
         trace.output("loss", &loss);
@@ -142,27 +146,61 @@ pub fn kernels(suite: Suite) -> Vec<Kernel> {
     for convolution in shapes.convolutions.iter().filter(|convolution| suite.holds(convolution.suite)) {
         kernels.extend(convolution.kernels());
     }
+    kernels.extend(at_memory_speed());
+    kernels
+}
+
+/// Kernels that read and write more than they compute.
+fn at_memory_speed() -> Vec<Kernel> {
     let images = [64, 28, 28, 32];
     let len = images.iter().product::<usize>() as f64;
-    kernels.push(moving("relu, 1.6 M elements", 2.0 * len, move |trace| {
-        trace.output("y", &operand(trace, "x", &images).relu());
-    }));
-    kernels.push(moving("a + b, 1.6 M elements", 3.0 * len, move |trace| {
-        trace.output("y", &(operand(trace, "a", &images) + operand(trace, "b", &images)));
-    }));
-    kernels.push(moving("sum over rows, [50176,32]", len, move |trace| {
-        trace.output("y", &operand(trace, "x", &images).sum(&[0, 1, 2]));
-    }));
-    kernels.push(moving("batch norm statistics, [50176,32]", len, move |trace| {
-        trace.output("y", &operand(trace, "x", &images).var(&[0, 1, 2], 0));
-    }));
-    kernels.push(moving("max pool 2×2, [64,28,28,32]", 1.5 * len, move |trace| {
-        trace.output("y", &operand(trace, "x", &images).max_pool2d(Window::new([2, 2]).stride(2)));
-    }));
-    kernels.push(moving("softmax, [4096,400]", 2.0 * 4096.0 * 400.0, |trace| {
-        trace.output("y", &operand(trace, "x", &[4096, 400]).softmax(1));
-    }));
-    kernels
+    let x = move |trace: &Trace| operand(trace, "x", &images);
+    // The gradient of what an operation gives, weighted by another operand, with respect to `x`.
+    let gradient = |trace: &Trace, x: &Tensor, y: &Tensor| {
+        let loss = (y * operand(trace, "upstream", &y.shape())).sum(&[0, 1, 2, 3]);
+        trace.output("gradient", &trace.gradient(&loss, &[x])[0]);
+    };
+    let pool = Window::new([2, 2]).stride(2);
+    vec![
+        moving("relu, [64,28,28,32]", 2.0 * len, move |trace| trace.output("y", &x(trace).relu())),
+        moving("a + b, [64,28,28,32]", 3.0 * len, move |trace| {
+            trace.output("y", &(x(trace) + operand(trace, "b", &images)));
+        }),
+        moving("sum over rows, [50176,32]", len, move |trace| trace.output("y", &x(trace).sum(&[0, 1, 2]))),
+        moving("batch norm statistics, [50176,32]", len, move |trace| {
+            trace.output("y", &x(trace).var(&[0, 1, 2], 0));
+        }),
+        moving("batch norm and its gradient, [50176,32]", 3.0 * len, move |trace| {
+            let x = x(trace);
+            let [y, ..] = x.batch_norm(&operand(trace, "weight", &[32]), &operand(trace, "bias", &[32]), 1e-5);
+            gradient(trace, &x, &y);
+        }),
+        moving("max pool 2×2, [64,28,28,32]", 1.25 * len, move |trace| {
+            trace.output("y", &x(trace).max_pool2d(pool));
+        }),
+        moving("max pool 2×2 and its gradient, [64,28,28,32]", 2.25 * len, move |trace| {
+            let x = x(trace);
+            gradient(trace, &x, &x.max_pool2d(pool));
+        }),
+        moving("depthwise 3×3, [64,28,28,32]", 2.0 * len, move |trace| {
+            let weight = operand(trace, "weight", &[32, 3, 3, 1]);
+            trace.output("y", &x(trace).conv2d(&weight, Window::new([3, 3]).padding(1), 32));
+        }),
+        moving("softmax, [4096,400]", 2.0 * 4096.0 * 400.0, |trace| {
+            trace.output("y", &operand(trace, "x", &[4096, 400]).softmax(1));
+        }),
+        moving("cross entropy and its gradient, [4096,400]", 2.0 * 4096.0 * 400.0, |trace| {
+            let logits = operand(trace, "x", &[4096, 400]);
+            let labels = trace.scope().shared_state("labels", &[4096], DType::U32, Init::Constant(3.0));
+            let loss = cross_entropy(&logits, &labels, 0.0);
+            trace.output("gradient", &trace.gradient(&loss, &[&logits])[0]);
+        }),
+        moving("Adam, 1.6 M parameters", 7.0 * len, move |trace| {
+            let upstream = trace.scope().shared_state("upstream", &images, DType::F32, Init::Uniform { bound: 1.0 });
+            let loss = (x(trace) * upstream).sum(&[0, 1, 2, 3]);
+            Adam::new(1e-3).update(trace, &trace.gradients(&loss));
+        }),
+    ]
 }
 
 impl Product {

@@ -13,9 +13,10 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::prelude::*;
+use burn::tensor::Distribution;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::Distribution;
+use networks::ResNet;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -137,24 +138,18 @@ impl Convolution {
 impl Step {
     fn measure(&self, device: &Device) {
         let [height, width, channels] = self.image;
-        let size = if self.network == "CNN" || self.network == "depthwise CNN" { "28×28×1" } else { "32×32×3" };
-        let name = format!("{}, {} of {size}", self.network, self.batch);
+        let name = format!("{}, {} of {height}×{width}×{channels}", self.network, self.batch);
         let device = device.clone().autodiff();
         let images = random([self.batch, channels, height, width], &device);
         let labels = Tensor::<1, Int>::full([self.batch], 3, &device);
+        let data = (images, labels);
         match self.network.as_str() {
-            "CNN" => train(&name, networks::Cnn::new(&device), networks::Cnn::forward, images, labels, &device),
-            "ResNet-20" => {
-                train(&name, networks::ResNet20::new(&device), networks::ResNet20::forward, images, labels, &device);
+            "CNN" => train(&name, networks::Cnn::new(&device), networks::Cnn::forward, data, &device),
+            "ResNet-20" => train(&name, ResNet::of_20_layers(&device), ResNet::forward, data, &device),
+            "ResNet-18" => train(&name, ResNet::of_18_layers(&device), ResNet::forward, data, &device),
+            "depthwise CNN" => {
+                train(&name, networks::DepthwiseCnn::new(&device), networks::DepthwiseCnn::forward, data, &device);
             }
-            "depthwise CNN" => train(
-                &name,
-                networks::DepthwiseCnn::new(&device),
-                networks::DepthwiseCnn::forward,
-                images,
-                labels,
-                &device,
-            ),
             other => println!("{other}: not in burn here"),
         }
     }
@@ -165,8 +160,7 @@ fn train<M: Module>(
     name: &str,
     model: M,
     forward: fn(&M, Tensor<4>) -> Tensor<2>,
-    images: Tensor<4>,
-    labels: Tensor<1, Int>,
+    (images, labels): (Tensor<4>, Tensor<1, Int>),
     device: &Device,
 ) {
     let loss = CrossEntropyLossConfig::new().init(device);

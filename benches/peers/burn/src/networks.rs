@@ -79,34 +79,43 @@ impl Residual {
     }
 }
 
+/// Residual blocks after a stem, which ResNets of ImageNet end with a max pool.
 #[derive(Module, Debug)]
-pub struct ResNet20 {
+pub struct ResNet {
     stem: Normed,
+    stem_pool: Option<MaxPool2d>,
     blocks: Vec<Residual>,
     pool: AdaptiveAvgPool2d,
     head: Linear,
 }
 
-impl ResNet20 {
-    pub fn new(device: &Device) -> Self {
-        let mut width = 16;
+impl ResNet {
+    pub fn of_20_layers(device: &Device) -> Self {
+        Self::new(Normed::new([3, 16], 3, 1, 1, device), None, &[16, 32, 64], 3, device)
+    }
+
+    pub fn of_18_layers(device: &Device) -> Self {
+        let pool = MaxPool2dConfig::new([3, 3]).with_strides([2, 2]).with_padding(same(3)).init();
+        Self::new(Normed::new([3, 64], 7, 2, 1, device), Some(pool), &[64, 128, 256, 512], 2, device)
+    }
+
+    fn new(stem: Normed, stem_pool: Option<MaxPool2d>, channels: &[usize], each: usize, device: &Device) -> Self {
+        let mut width = channels[0];
         let mut blocks = Vec::new();
-        for (stage, channels) in [16, 32, 64].into_iter().enumerate() {
-            for block in 0..3 {
+        for (stage, &channels) in channels.iter().enumerate() {
+            for block in 0..each {
                 blocks.push(Residual::new(width, channels, if stage > 0 && block == 0 { 2 } else { 1 }, device));
                 width = channels;
             }
         }
-        ResNet20 {
-            stem: Normed::new([3, 16], 3, 1, 1, device),
-            blocks,
-            pool: AdaptiveAvgPool2dConfig::new([1, 1]).init(),
-            head: LinearConfig::new(64, 10).init(device),
-        }
+        let pool = AdaptiveAvgPool2dConfig::new([1, 1]).init();
+        ResNet { stem, stem_pool, blocks, pool, head: LinearConfig::new(width, 10).init(device) }
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.blocks.iter().fold(relu(self.stem.forward(x)), |x, block| block.forward(x));
+        let x = relu(self.stem.forward(x));
+        let x = self.stem_pool.as_ref().map_or_else(|| x.clone(), |pool| pool.forward(x.clone()));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
         self.head.forward(self.pool.forward(x).flatten(1, 3))
     }
 }
