@@ -9,9 +9,10 @@ use neuropil::{Array, DType};
 /// Every seventh `f16`, numbers between, ties, and what is out of range; no NaN, which has many bits.
 pub fn numbers() -> Array {
     let mut numbers: Vec<f32> = Vec::new();
-    for bits in (0..=u16::MAX).step_by(7) {
-        let exact = Array::from_words(&[1], DType::F16, &[u32::from(bits)]).unwrap().item().unwrap() as f32;
-        numbers.extend([exact, exact * 1.0001, exact * (1.0 + 2f32.powi(-11)), exact * 1e-3]);
+    let half = |bits: u16| Array::from_words(&[1], DType::F16, &[u32::from(bits)]).unwrap().item().unwrap() as f32;
+    for bits in (0..u16::MAX).step_by(7) {
+        let (exact, next) = (half(bits), half(bits + 1));
+        numbers.extend([exact, exact * 1.0001, (exact + next) / 2.0, exact * 1e-3]);
     }
     numbers.extend([
         65519.0,

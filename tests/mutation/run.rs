@@ -31,8 +31,12 @@ const PATIENCE_AT_START: Duration = Duration::from_secs(600);
 /// So many cases a mutant has to survive in a form: fewer where kernels take long to compile, and where only what lies
 /// beyond ends is new.
 fn most_cases(path: &str, form: Form) -> usize {
-    let most = if path.contains("matmul") || path.contains("operand") { 80 } else { 600 };
-    if form.checked { most / 8 } else { most }
+    match (path.contains("matmul") || path.contains("operand"), form.checked) {
+        (true, false) => 80,
+        (true, true) => 40,
+        (false, false) => 600,
+        (false, true) => 75,
+    }
 }
 
 /// After so many mutants a worker opens its device anew.
