@@ -5,7 +5,12 @@
 //! a window that was just gathered is not copied again, and a strip, which stays in the first cache, is used for all rows.
 //! Sums go over the terms in order, stretch by stretch.
 //!
+//! What the kernel itself multiplies are terms in segments ([`Left`], [`Right`]), which may overlap: so the windows of an
+//! image are read where they are ([`super::lines`]).
+//!
 //! Source of the scheme: Goto, van de Geijn, "Anatomy of high-performance matrix multiplication", 2008.
+
+use std::marker::PhantomData;
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
 
@@ -69,7 +74,7 @@ fn by_stretches(
 ) {
     let (k, n) = b.dim();
     let packed = n.next_multiple_of(width.count()) * k.min(DEPTH);
-    let mut scratch = Scratch::take(packed + out.nrows() * VECTORS * width.count());
+    let mut scratch = Scratch::take(packed + width.beside(out.nrows()));
     let (packed, beside) = scratch.floats().split_at_mut(packed);
     let mut moved = Scratch::take(if displaces(&a) { copied_len(a.nrows(), k.min(DEPTH)) } else { 0 });
     for start in (0..k).step_by(DEPTH) {
@@ -79,30 +84,14 @@ fn by_stretches(
         let a = apart(a, moved.floats());
         let accumulate = accumulate || start > 0;
         let mut packed = &mut packed[..n.next_multiple_of(width.count()) * depth];
-        let mut first = 0;
-        while first < n {
-            let columns = first..n.min(first + VECTORS * width.count());
-            let strip = columns.len().next_multiple_of(width.count());
+        for (first, columns) in width.strips(n) {
+            let strip = columns.next_multiple_of(width.count());
             let strip_of_b;
             (strip_of_b, packed) = packed.split_at_mut(strip * depth);
-            pack(b.slice(ndarray::s![.., columns.clone()]), strip, strip_of_b);
-            let mut out = out.slice_mut(ndarray::s![.., columns.clone()]);
-            if columns.len() == strip {
-                width.strip(a, strip_of_b, accumulate, out);
-            } else {
-                // The strip reaches past the last column: a whole one is computed beside, and what there is of it copied.
-                let beside = &mut beside[..out.nrows() * strip];
-                let mut whole =
-                    ArrayViewMut2::from_shape((out.nrows(), strip), beside).expect("as long as its shape says");
-                width.strip(a, strip_of_b, false, whole.view_mut());
-                let part = whole.slice(ndarray::s![.., ..columns.len()]);
-                if accumulate {
-                    out += &part;
-                } else {
-                    out.assign(&part);
-                }
-            }
-            first = columns.end;
+            pack(b.slice(ndarray::s![.., first..first + columns]), strip, strip_of_b);
+            let out = out.slice_mut(ndarray::s![.., first..first + columns]);
+            let right = Right { words: strip_of_b, segment: 0, step: strip };
+            width.strip([1, depth], Left::of(&a), right, accumulate, out, beside);
         }
     }
 }
@@ -135,7 +124,7 @@ fn apart<'a>(a: ArrayView2<'a, f32>, scratch: &'a mut [f32]) -> ArrayView2<'a, f
 }
 
 /// Copies `b` row by row, with zeros behind each row to make it `strip` long.
-fn pack(b: ArrayView2<'_, f32>, strip: usize, packed: &mut [f32]) {
+pub(super) fn pack(b: ArrayView2<'_, f32>, strip: usize, packed: &mut [f32]) {
     for (row, packed) in b.rows().into_iter().zip(packed.chunks_exact_mut(strip)) {
         let (values, rest) = packed.split_at_mut(row.len());
         match row.as_slice() {
@@ -146,9 +135,45 @@ fn pack(b: ArrayView2<'_, f32>, strip: usize, packed: &mut [f32]) {
     }
 }
 
+/// A left operand: term `t` of segment `s` of row `i` is `i * row + s * segment + t * step` elements after the first.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    first: *const f32,
+    /// Elements from the first to behind the last.
+    len: usize,
+    row: usize,
+    segment: usize,
+    step: usize,
+    words: PhantomData<&'a [f32]>,
+}
+
+impl<'a> Left<'a> {
+    /// One in `words`.
+    pub fn new(words: &'a [f32], row: usize, segment: usize, step: usize) -> Self {
+        Left { first: words.as_ptr(), len: words.len(), row, segment, step, words: PhantomData }
+    }
+
+    /// A matrix, in one segment.
+    fn of(matrix: &ArrayView2<'a, f32>) -> Self {
+        let [row, step] = [0, 1].map(|axis| matrix.stride_of(Axis(axis)).unsigned_abs());
+        assert!(matrix.strides().iter().all(|&stride| stride >= 0), "views run forwards");
+        let reach = matrix.nrows().saturating_sub(1) * row + matrix.ncols().saturating_sub(1) * step;
+        let len = if matrix.is_empty() { 0 } else { 1 + reach };
+        Left { first: matrix.as_ptr(), len, row, segment: 0, step, words: PhantomData }
+    }
+}
+
+/// A right operand: the columns of term `t` of segment `s` begin at `words[s * segment + t * step]`, side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Right<'a> {
+    pub words: &'a [f32],
+    pub segment: usize,
+    pub step: usize,
+}
+
 impl Width {
     /// Floats of a vector.
-    fn count(self) -> usize {
+    pub fn count(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
             Width::Sixteen => Sixteen::COUNT,
@@ -158,24 +183,77 @@ impl Width {
         }
     }
 
-    /// The product of `a` and one strip of one vector or of [`VECTORS`]; `out` is as wide as the strip.
-    fn strip(self, a: ArrayView2<'_, f32>, b: &[f32], accumulate: bool, mut out: ArrayViewMut2<'_, f32>) {
-        let (m, k) = a.dim();
-        let vectors = out.ncols() / self.count();
-        assert!(out.dim() == (m, vectors * self.count()) && b.len() == k * out.ncols(), "{:?}", out.dim());
-        assert!(out.stride_of(Axis(1)) == 1 && (vectors == 1 || vectors == VECTORS), "{:?}", out.strides());
+    /// The strips into which so many columns are cut: the first column, and how many.
+    pub fn strips(self, columns: usize) -> impl Iterator<Item = (usize, usize)> {
+        let most = VECTORS * self.count();
+        (0..columns).step_by(most).map(move |first| (first, most.min(columns - first)))
+    }
+
+    /// Scratch that a strip with `rows` rows needs.
+    pub fn beside(self, rows: usize) -> usize {
+        rows * VECTORS * self.count()
+    }
+
+    /// The product of `a` and a strip, over all terms of all segments. The columns of `b` are read up to the next multiple
+    /// of a vector; `beside` is scratch for [`Width::beside`].
+    pub fn strip(
+        self,
+        terms: [usize; 2],
+        a: Left<'_>,
+        b: Right<'_>,
+        accumulate: bool,
+        mut out: ArrayViewMut2<'_, f32>,
+        beside: &mut [f32],
+    ) {
+        let (rows, columns) = out.dim();
+        let whole = columns.next_multiple_of(self.count());
+        if columns == whole {
+            return self.whole_strip(terms, a, b, accumulate, out);
+        }
+        // The strip reaches past the last column: a whole one is computed beside, and what there is of it copied.
+        let mut product =
+            ArrayViewMut2::from_shape((rows, whole), &mut beside[..rows * whole]).expect("as long as its shape says");
+        self.whole_strip(terms, a, b, false, product.view_mut());
+        let part = product.slice(ndarray::s![.., ..columns]);
+        if accumulate {
+            out += &part;
+        } else {
+            out.assign(&part);
+        }
+    }
+
+    fn whole_strip(
+        self,
+        [segments, terms]: [usize; 2],
+        a: Left<'_>,
+        b: Right<'_>,
+        accumulate: bool,
+        mut out: ArrayViewMut2<'_, f32>,
+    ) {
+        let (rows, columns) = out.dim();
+        if rows * columns * segments * terms == 0 {
+            return;
+        }
+        let vectors = columns / self.count();
+        let last = |segment: usize, step: usize| (segments - 1) * segment + (terms - 1) * step;
+        assert!((rows - 1) * a.row + last(a.segment, a.step) < a.len, "{rows} rows of {} elements", a.len);
+        assert!(last(b.segment, b.step) + columns <= b.words.len(), "{columns} columns of {}", b.words.len());
+        assert!(columns == vectors * self.count() && vectors <= VECTORS, "{columns} columns");
+        assert!(out.stride_of(Axis(1)) == 1, "{:?}", out.strides());
         let part = Part {
-            a: a.as_ptr(),
-            a_strides: [a.stride_of(Axis(0)), a.stride_of(Axis(1))],
-            b: b.as_ptr(),
+            a: a.first,
+            a_strides: [a.row, a.segment, a.step],
+            b: b.words.as_ptr(),
+            b_strides: [b.segment, b.step],
             out: out.as_mut_ptr(),
             row: out.stride_of(Axis(0)),
-            rows: m,
-            terms: k,
+            rows,
+            segments,
+            terms,
             accumulate,
         };
-        // SAFETY: the pointers and strides are those of views of the extents that the part says, and the machine has the
-        // instructions: `Width::all` looked.
+        // SAFETY: all that the part reads lies in the operands, as was checked; what it writes are the rows of `out`; and
+        // the machine has the instructions: `Width::all` looked.
         unsafe {
             match (self, vectors) {
                 #[cfg(target_arch = "x86_64")]
@@ -197,12 +275,16 @@ impl Width {
 #[derive(Clone, Copy)]
 struct Part {
     a: *const f32,
-    a_strides: [isize; 2],
+    /// From row to row, from segment to segment, from term to term.
+    a_strides: [usize; 3],
     b: *const f32,
+    /// From segment to segment, from term to term.
+    b_strides: [usize; 2],
     out: *mut f32,
     /// From row to row of the result.
     row: isize,
     rows: usize,
+    segments: usize,
     terms: usize,
     accumulate: bool,
 }
@@ -231,6 +313,10 @@ impl Part {
                 self.block::<L, ROWS, V>();
                 self = self.after(ROWS);
             }
+            while self.rows >= 8 && ROWS > 8 {
+                self.block::<L, 8, V>();
+                self = self.after(8);
+            }
             while self.rows >= 4 {
                 self.block::<L, 4, V>();
                 self = self.after(4);
@@ -244,13 +330,10 @@ impl Part {
 
     /// The part without its first rows.
     #[inline(always)]
-    unsafe fn after(self, rows: usize) -> Self {
-        // SAFETY: by the caller, within the views or one past their ends.
-        unsafe {
-            let (a, out) =
-                (self.a.offset(self.a_strides[0] * rows as isize), self.out.offset(self.row * rows as isize));
-            Part { a, out, rows: self.rows - rows, ..self }
-        }
+    fn after(self, rows: usize) -> Self {
+        let a = self.a.wrapping_add(self.a_strides[0] * rows);
+        let out = self.out.wrapping_offset(self.row * rows as isize);
+        Part { a, out, rows: self.rows - rows, ..self }
     }
 
     /// The first `ROWS` rows: their sums stay in registers.
@@ -258,19 +341,23 @@ impl Part {
     unsafe fn block<L: Lanes, const ROWS: usize, const V: usize>(&self) {
         // SAFETY: by the caller.
         unsafe {
-            let [down, across] = self.a_strides;
+            let [row, a_segment, a_step] = self.a_strides;
+            let [b_segment, b_step] = self.b_strides;
             let mut sums = [[L::zero(); V]; ROWS];
-            let (mut a, mut b) = (self.a, self.b);
-            for _ in 0..self.terms {
-                let vectors: [L; V] = std::array::from_fn(|v| L::load(b.add(v * L::COUNT)));
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = L::splat(*a.offset(r as isize * down));
-                    for (sum, vector) in sums.iter_mut().zip(vectors) {
-                        *sum = sum.plus_product(x, vector);
+            for segment in 0..self.segments {
+                let (mut a, mut b) =
+                    (self.a.wrapping_add(segment * a_segment), self.b.wrapping_add(segment * b_segment));
+                for _ in 0..self.terms {
+                    let vectors: [L; V] = std::array::from_fn(|v| L::load(b.add(v * L::COUNT)));
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let x = L::splat(*a.add(r * row));
+                        for (sum, vector) in sums.iter_mut().zip(vectors) {
+                            *sum = sum.plus_product(x, vector);
+                        }
                     }
+                    a = a.wrapping_add(a_step);
+                    b = b.wrapping_add(b_step);
                 }
-                a = a.wrapping_offset(across);
-                b = b.wrapping_add(V * L::COUNT);
             }
             for (r, sums) in sums.into_iter().enumerate() {
                 for (v, mut sum) in sums.into_iter().enumerate() {

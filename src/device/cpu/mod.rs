@@ -14,6 +14,7 @@ mod gemm;
 mod half;
 mod kernel;
 mod lanes;
+mod lines;
 mod load;
 mod memory;
 mod operand;
