@@ -460,6 +460,14 @@ impl Device {
         }
     }
 
+    /// Loses a GPU, as a driver that resets or a cable that is pulled does: what is asked of it from now on is an error. For
+    /// tests of what comes after. The CPU stays.
+    pub fn destroy(&self) {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.destroy();
+        }
+    }
+
     /// Makes a schedule runnable over `buffers`, one for each of its arenas.
     ///
     /// # Errors
