@@ -154,7 +154,10 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     };
     let kept = folder.as_ref().map(|folder| (folder, &info));
     let epochs = fit(&mut trainer, (&train, &test), kept, arguments, output);
-    arguments.tuning.keep(&device)?;
+    // What a run goes on with may be what there was no time to measure.
+    if keeping.resume.is_none() {
+        arguments.tuning.keep(&device)?;
+    }
     let epochs = epochs?;
     let Some(Epoch { number, test: Some(last), .. }) = epochs.last() else {
         return Err(Error::new(ErrorKind::Config, "no epoch was trained").into());
@@ -227,7 +230,8 @@ fn print_start(
         .with("epochs", *epochs)
         .with("batch_size", *batch_size)
         .with("learning_rate", learning_rate)
-        .with("seed", *seed);
+        .with("seed", *seed)
+        .with("steps_done", trainer.progress().steps);
     output.record(&record)?;
 
     output.text(device_line(device))?;
@@ -236,7 +240,11 @@ fn print_start(
     output.text(format_args!("{name}: {train} training and {test} test images of {shape}, {classes} classes"))?;
     output.text(format_args!(
         "{model}: {parameters} parameters; batches of {batch_size}, learning rate {learning_rate}, seed {seed}"
-    ))
+    ))?;
+    match trainer.progress().steps {
+        0 => Ok(()),
+        done => output.text(format_args!("goes on after step {done}")),
+    }
 }
 
 /// Trains with a line an epoch, unless it shall be quiet. Keeps the run in a folder, if it has one.

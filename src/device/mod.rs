@@ -569,6 +569,15 @@ impl Device {
         }
     }
 
+    /// As [`Device::tunings`], with the tiles that are used where there was no time to measure: another device that loads
+    /// them computes the same bits.
+    pub fn tunings_in_use(&self) -> Tunings {
+        match &self.0.backend {
+            Backend::Cpu => Tunings::default(),
+            Backend::Gpu(gpu) => gpu.tunings_in_use(),
+        }
+    }
+
     /// Takes choices that were measured before, on this kind of device, instead of measuring again. Those of another
     /// adapter, driver or version of this crate are not taken; gives how many were.
     pub fn load_tunings(&self, tunings: &Tunings) -> usize {

@@ -90,7 +90,7 @@ impl Folder {
     pub fn save(&self, trainer: &Trainer, info: &ModelInfo) -> Result<(), Error> {
         let checkpoint = trainer.checkpoint()?;
         // Before the checkpoint, which was computed with them.
-        let measured = trainer.store().device().tunings();
+        let measured = trainer.store().device().tunings_in_use();
         if !measured.choices.is_empty() {
             tunings::save(&self.file(TUNINGS), &measured)?;
         }
