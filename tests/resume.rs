@@ -388,3 +388,31 @@ fn a_small_disk_fills_up() {
         std::panic::resume_unwind(panic);
     }
 }
+
+/// One file of records whose lengths fit, with an event for the version and one an epoch, also after the run went on.
+#[test]
+fn tensorboard_gets_every_epoch_once() {
+    let place = Place::new("tensorboard");
+    let run = place.path("run");
+    let epochs_in_file = || {
+        let files: Vec<PathBuf> =
+            fs::read_dir(format!("{run}/tensorboard")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let [file] = &files[..] else { panic!("{files:?}") };
+        assert!(file.file_name().unwrap().to_str().unwrap().starts_with("events.out.tfevents."));
+        let bytes = fs::read(file).unwrap();
+        let (mut rest, mut records) = (&bytes[..], 0);
+        while !rest.is_empty() {
+            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+            rest = &rest[8 + 4 + length + 4..];
+            records += 1;
+        }
+        let losses = bytes.windows(9).filter(|window| *window == b"loss/test").count();
+        assert_eq!(records, 1 + losses);
+        losses
+    };
+    succeeded(&format!("train --quiet --device cpu --model mlp --epochs 2 --tensorboard --run {run}"));
+    assert_eq!(epochs_in_file(), 2);
+    fs::remove_file(checkpoints(&run).pop().unwrap()).unwrap();
+    succeeded(&format!("train --quiet --resume {run}"));
+    assert_eq!(epochs_in_file(), 2);
+}

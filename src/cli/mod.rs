@@ -52,7 +52,7 @@ enum Command {
     /// Measure kernels and training steps on this device
     Bench(bench::Arguments),
     /// Train a network and, with --save, keep it in a file
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     /// Measure a saved network on the test images of a data set
     Evaluate(evaluate::Arguments),
     /// Classify images with a saved network

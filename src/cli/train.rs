@@ -141,6 +141,10 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     trainer.train_program(arguments.batch_size.min(train.len()))?;
     if let Some(last) = &last {
         trainer.restore(last)?;
+        // It may have been killed between a checkpoint and this.
+        if let Some(folder) = &folder {
+            folder.write_metrics(trainer.progress())?;
+        }
     }
     if !arguments.quiet {
         print_start(arguments, &trainer, (&train, &test), &device, output)?;
@@ -267,6 +271,7 @@ fn fit(
             age: Duration::try_from_secs_f64(60.0 * keeping.checkpoint_minutes).unwrap_or(Duration::MAX),
         },
         saved: Instant::now(),
+        events: kept.filter(|_| keeping.tensorboard).map(|(folder, _)| folder.events(trainer)).transpose()?,
         interrupted: kept.map(|_| interrupts()).transpose()?.unwrap_or_default(),
         unprinted: None,
     };

@@ -17,7 +17,7 @@ use toml::{Table, Value};
 pub const NAME: &str = "config.toml";
 
 /// What is of no config.
-const ELSEWHERE: [&str; 9] = ["run", "resume", "config", "save", "json", "quiet", "tensorboard", "help", "version"];
+const ELSEWHERE: [&str; 8] = ["run", "resume", "config", "save", "json", "quiet", "help", "version"];
 /// What can be said anew where a run goes on.
 const FREE: [&str; 9] =
     ["resume", "save", "json", "quiet", "tensorboard", "device", "checkpoint-every", "checkpoint-minutes", "keep"];

@@ -14,6 +14,7 @@ use neuropil::{Context, Device, Error, ErrorKind};
 use super::super::output::Record;
 use super::super::shell_word;
 use super::config::{self, Config};
+use super::tensorboard::Events;
 
 /// The trained network.
 pub const MODEL: &str = "model.safetensors";
@@ -133,6 +134,16 @@ impl Folder {
             })
             .collect();
         write_text(&self.file(METRICS), &lines)
+    }
+
+    /// An event file for TensorBoard, with the epochs so far.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn events(&self, trainer: &Trainer) -> Result<Events, Error> {
+        let mut events = Events::start(&self.file("tensorboard"))?;
+        events.write(trainer.progress())?;
+        Ok(events)
     }
 
     /// Keeps the trained network; gives the file.

@@ -2,11 +2,12 @@
 //!
 //! `config` turns options into `config.toml` and back, `folder` is the folder with its checkpoints, `watch` looks on while
 //! the trainer trains, saves when it is time, and ends a run that Ctrl-C interrupts. `recipe` is how the weights are
-//! changed: optimizer, schedule and what goes around them. Before: `super::train` puts them together.
+//! changed: optimizer, schedule and what goes around them; `tensorboard` writes its event files. Before: `super::train` puts them together.
 
 pub mod config;
 pub mod folder;
 pub mod recipe;
+pub mod tensorboard;
 pub mod watch;
 
 use std::path::PathBuf;
@@ -36,4 +37,7 @@ pub struct RunArguments {
     /// With --run: keep so many of the last checkpoints; that of the best epoch is kept in any case
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one, allow_negative_numbers = true)]
     pub keep: usize,
+    /// With --run: write event files for TensorBoard to the run's folder `tensorboard`
+    #[arg(long)]
+    pub tensorboard: bool,
 }

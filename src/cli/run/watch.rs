@@ -14,6 +14,7 @@ use neuropil::{Error, ErrorKind};
 
 use super::super::output::Progress;
 use super::folder::Folder;
+use super::tensorboard::Events;
 
 /// The exit code of a command that was interrupted, as shells report it.
 pub const INTERRUPTED: u8 = 130;
@@ -39,6 +40,8 @@ pub struct Watch<'a> {
     pub times: Times,
     /// When it was saved last.
     pub saved: Instant,
+    /// What TensorBoard reads.
+    pub events: Option<Events>,
     /// Set by Ctrl-C.
     pub interrupted: Arc<AtomicBool>,
     /// Why nothing could be printed.
@@ -75,6 +78,9 @@ impl Monitor for Watch<'_> {
         self.save(trainer)?;
         if let Some((folder, _)) = self.folder {
             folder.write_metrics(trainer.progress())?;
+        }
+        if let Some(events) = &mut self.events {
+            events.write(trainer.progress())?;
         }
         self.unprinted = (self.print)(epoch).err();
         let stops = self.unprinted.is_some() || self.is_interrupted();
