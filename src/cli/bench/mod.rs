@@ -57,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Measures and prints, a line at a time.
 pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<(), Stop> {
-    let device = arguments.tuning.apply(common.open_device()?)?;
+    let device = arguments.tuning.apply(common.open_device()?, None)?;
     output.text(device_line(&device))?;
     let ceilings = Ceilings::measure(&device)?;
     let record = Record::event("device").with_device(&device).with("version", env!("CARGO_PKG_VERSION"));
