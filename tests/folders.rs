@@ -37,7 +37,8 @@ impl Drop for Tree {
 }
 
 fn write(folder: &Path, digits: &Dataset) {
-    let pixels = digits.images().as_slice::<f32>().unwrap();
+    let images = digits.images().unwrap();
+    let pixels = images.as_slice::<f32>().unwrap();
     for (index, (pixels, &label)) in pixels.chunks(64).zip(digits.labels()).enumerate() {
         let class = folder.join(label.to_string());
         fs::create_dir_all(&class).unwrap();

@@ -7,6 +7,7 @@
 
 mod bench;
 mod check;
+mod data;
 mod evaluate;
 mod info;
 mod model;
@@ -50,6 +51,8 @@ enum Command {
     Check(check::Arguments),
     /// Measure kernels and training steps on this device
     Bench(bench::Arguments),
+    /// Download public data sets
+    Data(data::Arguments),
     /// Train a network and, with --save, keep it in a file
     Train(train::Arguments),
     /// Measure a saved network on the test images of a data set
@@ -128,6 +131,7 @@ fn run(cli: &Cli) -> Result<(), Stop> {
         Command::Info => info::run(common, &output),
         Command::Bench(arguments) => bench::run(arguments, common, &output),
         Command::Check(arguments) => check::run(arguments, common, &output),
+        Command::Data(arguments) => data::run(arguments, &output),
         Command::Train(arguments) => train::run(arguments, common, &output),
         Command::Evaluate(arguments) => evaluate::run(arguments, common, &output),
         Command::Predict(arguments) => predict::run(arguments, common, &output),

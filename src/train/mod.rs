@@ -1,14 +1,16 @@
 //! Training: the loop around programs.
 //!
 //! A [`Trainer`] owns a store and a model, compiles one program a mode and batch size when it is first needed, shuffles by
-//! seed and epoch, sets the learning rate before every step, and reads loss and accuracy once an epoch: they accumulate on
+//! seed and epoch, takes batches from a loader, sets the learning rate before every step, and reads loss and accuracy once an epoch: they accumulate on
 //! the device. [`model_file`] saves and loads weights with what prediction needs. Before: [`crate::program`],
 //! [`crate::nn`], [`crate::optim`], [`crate::data`].
 
 pub mod metrics;
 pub mod model_file;
+mod normalization;
 mod trainer;
 
+pub use crate::data::augment::Augmentation;
 pub use metrics::Metrics;
 pub use model_file::{ModelFile, ModelInfo};
-pub use trainer::{Augmentation, Epoch, Settings, Trainer};
+pub use trainer::{Epoch, Settings, Trainer};
