@@ -86,6 +86,11 @@ fn a_tree_with_a_damaged_file_is_trained_on() {
     let accuracy = run.last().unwrap()["test_accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.9, "{accuracy}");
 
+    // Decoded while they are trained on, instead of kept: the same run.
+    let streamed = records(&[&arguments[..5], &["1", "--image-memory", "0"]].concat()).0;
+    let whole = records(&[&arguments[..5], &["1"]].concat()).0;
+    assert_eq!(streamed.last().unwrap()["test_loss"], whole.last().unwrap()["test_loss"]);
+
     let evaluated = records(&["evaluate", &model, "--dataset", &root, "--skip-bad"]).0;
     assert_eq!((&evaluated[0]["accuracy"], &evaluated[0]["images"]), (&accuracy.into(), &359.into()));
     let (code, _, stderr) = neuropil(&["evaluate", &model]);

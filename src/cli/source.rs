@@ -146,6 +146,10 @@ pub struct Source {
     /// the last]
     #[arg(long, value_name = "NAME|N")]
     label_column: Option<String>,
+    /// Keep up to so many megabytes of decoded pictures of a folder in memory; of more than that, batches are decoded ahead
+    /// of the device
+    #[arg(long, value_name = "MB", default_value_t = folder::Options::MEMORY >> 20, value_parser = super::whole::<u64>)]
+    image_memory: u64,
     /// Which images are for testing, where that is drawn
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::whole::<u64>)]
     split_seed: u64,
@@ -173,7 +177,7 @@ impl Source {
                 let options = folder::Options {
                     size: self.image_size,
                     split_seed: self.split_seed,
-                    ..folder::Options::default()
+                    memory: self.image_memory.saturating_mul(1 << 20),
                 };
                 self.usable(path, folder::read(path, &options)?)
             }
