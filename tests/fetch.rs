@@ -130,7 +130,7 @@ impl Drop for Folder {
 }
 
 fn bytes() -> Vec<u8> {
-    (0..300_000u32).map(|i| (i * i >> 7) as u8).collect()
+    (0..300_000u64).map(|i| ((i * i) >> 7) as u8).collect()
 }
 
 fn sum(bytes: &[u8]) -> String {
