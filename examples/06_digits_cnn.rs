@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     println!("Restored: test {:.1} %\n", 100.0 * restored.evaluate(&test)?.accuracy);
 
     println!("The three digits that it is least sure of:\n");
-    let probabilities = restored.predict(test.images())?;
+    let probabilities = restored.predict(&test.images()?)?;
     let guesses: Vec<(usize, f32)> = probabilities.as_slice::<f32>()?.chunks(test.classes()).map(likeliest).collect();
     let mut order: Vec<usize> = (0..test.len()).collect();
     order.sort_by(|&a, &b| guesses[a].1.total_cmp(&guesses[b].1));

@@ -241,7 +241,7 @@ fn tiles_are_measured_once() {
 #[test]
 fn bad_arguments_are_one_line_with_the_remedy() {
     neuropil("tarin").failed(&["'tarin'", "'train'", "`neuropil --help`"]);
-    neuropil("--json").failed(&["requires a subcommand", "info, check, bench, train"]);
+    neuropil("--json").failed(&["requires a subcommand", "info, check, bench, data, train"]);
     neuropil("info --gpu").failed(&["'--gpu'", "`neuropil info --help`"]);
     neuropil("check --op conv9d").failed(&["--op conv9d", "conv2d.grad_weight, ", "matmul"]);
     neuropil("check --op add --case sideways").failed(&["--op add --case sideways", "no case \"sideways\""]);
@@ -263,7 +263,8 @@ fn bad_arguments_are_one_line_with_the_remedy() {
 
 #[test]
 fn missing_files_are_one_line_with_the_remedy() {
-    neuropil("train --dataset mnist").failed(&["mnist", "--data-dir"]);
+    neuropil("train --dataset mnist").failed(&["`neuropil data fetch mnist`", "--data-dir"]);
+    neuropil("data fetch iris").failed(&["'iris'", "mnist, fashion-mnist, cifar10"]);
     neuropil("train --data-dir x").failed(&["--data-dir", "digits", "--dataset"]);
     neuropil("train --dataset fashion-mnist --data-dir /nonexistent").failed(&["train-images-idx3-ubyte", "https://"]);
     neuropil("train --save /nonexistent/x.safetensors").failed(&["--save /nonexistent/x.safetensors", "folder"]);
@@ -294,9 +295,9 @@ fn a_network_is_trained_saved_evaluated_and_used() {
     let records = run.records();
     let events: Vec<&str> = records.iter().map(|record| record["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["start", "epoch", "done"]);
-    let epoch =
-        ["epoch", "event", "images_per_second", "loss", "seconds", "test_accuracy", "test_loss", "train_accuracy"];
-    assert_eq!(keys(&records[1]), epoch);
+    let epoch = ["epoch", "event", "images_per_second", "loss", "seconds"];
+    let tested = ["test_accuracy", "test_loss", "train_accuracy", "wait_share"];
+    assert_eq!(keys(&records[1]), [&epoch[..], &tested].concat());
     assert_eq!((&records[0]["train_images"], &records[0]["test_images"]), (&1438.into(), &359.into()));
     assert_eq!((&records[2]["epochs"], &records[2]["device"]), (&1.into(), &"cpu".into()));
     let accuracy = records[2]["test_accuracy"].as_f64().unwrap();

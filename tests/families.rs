@@ -144,7 +144,7 @@ fn autoencoder_with_transposed_convolutions() {
         .then(Activation::Relu)
         .named("deconv2", ConvTranspose2d::new(1, 3).padding(1).stride(2).output_padding(1));
     let (train, test) = digits().unwrap();
-    let [of_mean, of_itself] = costs_of_mean_and_of_itself(test.images());
+    let [of_mean, of_itself] = costs_of_mean_and_of_itself(&test.images().unwrap());
     for device in common::devices() {
         let store = Store::new(&device, 3);
         let compile = |mode, batch: usize| {
@@ -167,7 +167,7 @@ fn autoencoder_with_transposed_convolutions() {
                 step.run(&[("images", &train.batch(batch).unwrap().0)]).unwrap();
             }
         }
-        evaluate.run(&[("images", test.images())]).unwrap();
+        evaluate.run(&[("images", &test.images().unwrap())]).unwrap();
         let loss = evaluate.read("loss").unwrap().item().unwrap();
         println!("autoencoder on {}: {loss:.3} a pixel, from {of_mean:.3} to {of_itself:.3}", device.name());
         assert!(loss - of_itself < 0.5 * (of_mean - of_itself), "{device:?}: {loss}");

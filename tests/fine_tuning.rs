@@ -13,7 +13,7 @@ use neuropil::{Array, Device};
 /// The digits as even (0) and odd (1) ones.
 fn parity(digits: &Dataset) -> Dataset {
     let labels = digits.labels().iter().map(|label| label % 2).collect();
-    Dataset::new("parity", digits.images().clone(), labels, vec!["even".into(), "odd".into()]).unwrap()
+    Dataset::new("parity", digits.images().unwrap(), labels, vec!["even".into(), "odd".into()]).unwrap()
 }
 
 fn trainer(device: &Device, classes: usize, epochs: usize) -> Trainer {

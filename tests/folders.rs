@@ -37,7 +37,8 @@ impl Drop for Tree {
 }
 
 fn write(folder: &Path, digits: &Dataset) {
-    let pixels = digits.images().as_slice::<f32>().unwrap();
+    let images = digits.images().unwrap();
+    let pixels = images.as_slice::<f32>().unwrap();
     for (index, (pixels, &label)) in pixels.chunks(64).zip(digits.labels()).enumerate() {
         let class = folder.join(label.to_string());
         fs::create_dir_all(&class).unwrap();
@@ -84,6 +85,11 @@ fn a_tree_with_a_damaged_file_is_trained_on() {
     assert_eq!((&run[0]["train_images"], &run[0]["test_images"]), (&1437.into(), &359.into()));
     let accuracy = run.last().unwrap()["test_accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.9, "{accuracy}");
+
+    // Decoded while they are trained on, instead of kept: the same run.
+    let streamed = records(&[&arguments[..5], &["1", "--image-memory", "0"]].concat()).0;
+    let whole = records(&[&arguments[..5], &["1"]].concat()).0;
+    assert_eq!(streamed.last().unwrap()["test_loss"], whole.last().unwrap()["test_loss"]);
 
     let evaluated = records(&["evaluate", &model, "--dataset", &root, "--skip-bad"]).0;
     assert_eq!((&evaluated[0]["accuracy"], &evaluated[0]["images"]), (&accuracy.into(), &359.into()));

@@ -32,7 +32,7 @@ fn settings(precision: Precision) -> Settings {
         schedule: Schedule::default(),
         plateau: Some(Plateau { patience: 0, threshold: 0.5, ..Plateau::default() }),
         label_smoothing: 0.1,
-        augmentation: Augmentation { shift: 1 },
+        augmentation: Augmentation { shift: 1, ..Augmentation::default() },
         precision,
         seed: 5,
         ..Settings::default()
@@ -192,7 +192,7 @@ fn what_is_of_another_run_is_refused() {
     let relabelled = {
         let mut labels = train.labels().to_vec();
         labels[0] = (labels[0] + 1) % 10;
-        Dataset::new(train.name(), train.images().clone(), labels, train.class_names().to_vec()).unwrap()
+        Dataset::new(train.name(), train.images().unwrap(), labels, train.class_names().to_vec()).unwrap()
     };
     other.restore(&checkpoint).unwrap();
     assert!(other.fit(&relabelled, None, |_| ControlFlow::Continue(())).is_err());

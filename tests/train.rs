@@ -4,7 +4,7 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use neuropil::data::{Dataset, digits};
+use neuropil::data::{Dataset, Loader, Normalization, Plan, digits};
 use neuropil::nn::models::{ConvBlock, small_cnn};
 use neuropil::nn::{Conv2d, Dropout, Flatten, Linear, MaxPool2d, Sequential};
 use neuropil::optim::{Adam, Group, Optimizer, Plateau, Schedule, Sgd};
@@ -72,7 +72,7 @@ fn the_same_seed_gives_the_same_bits() {
     let train = train.subset(&(0..320).collect::<Vec<_>>()).unwrap();
     for device in common::devices() {
         let run = |seed: u64| {
-            let augmentation = Augmentation { shift: 1 };
+            let augmentation = Augmentation { shift: 1, ..Augmentation::default() };
             // 320 images in batches of 16 are 20 steps an epoch: 200 steps.
             let settings = Settings { seed, epochs: 10, batch_size: 16, augmentation, ..Settings::default() };
             let settings = settings.learning_rate(1e-2);
@@ -208,6 +208,97 @@ fn others(count: usize) -> Dataset {
     Dataset::new("others", Array::full(&[count, 6, 8, 1], 0.5f32), vec![0; count], names).unwrap()
 }
 
+/// What images are taken relative to is part of the model: in training, evaluation and prediction, and in its file.
+#[test]
+fn images_are_normalized_alike_everywhere() {
+    let (train, test) = digits().unwrap();
+    // The same digits as pixels of 100 to 1,700: nothing learns from such numbers as they are.
+    let scaled = |part: &Dataset| {
+        let numbers = part.images().unwrap().to_f64_vec().iter().map(|x| (100.0 + 1600.0 * x) as f32).collect();
+        let images = Array::new(&[part.len(), 8, 8, 1], numbers).unwrap();
+        Dataset::new("scaled", images, part.labels().to_vec(), part.class_names().to_vec()).unwrap()
+    };
+    let run = |train: &Dataset, test: &Dataset| {
+        let settings = Settings { epochs: 2, seed: 3, ..Settings::default() };
+        let mut trainer = digits_trainer(&Device::cpu(), neuropil::nn::models::mlp(10), settings);
+        trainer.normalize(&train.normalization().unwrap()).unwrap();
+        let epochs = fit(&mut trainer, train, Some(test)).unwrap();
+        (trainer, epochs[1].test.unwrap())
+    };
+    let (_, of_digits) = run(&train, &test);
+    let (mut trainer, of_scaled) = run(&scaled(&train), &scaled(&test));
+    assert!((of_digits.loss - of_scaled.loss).abs() < 1e-2 && of_scaled.accuracy > 0.85, "{of_digits:?} {of_scaled:?}");
+
+    let info = ModelInfo {
+        model: "mlp".to_owned(),
+        class_names: test.class_names().to_vec(),
+        image_shape: [8, 8, 1],
+        dataset: "scaled".to_owned(),
+    };
+    let file = ModelFile { info, weights: trainer.store().weights().unwrap() };
+    let mut opened = Trainer::open(&Device::cpu(), &file, Settings::default()).unwrap();
+    assert_eq!(opened.evaluate(&scaled(&test)).unwrap(), of_scaled);
+    let (images, _) = scaled(&test).batch(&[0, 1, 2]).unwrap();
+    assert_eq!(opened.predict(&images).unwrap(), trainer.predict(&images).unwrap());
+
+    let wrong = Normalization { mean: vec![0.0], deviation: vec![0.0] };
+    assert!(trainer.normalize(&wrong).unwrap_err().to_string().contains("deviations above 0"));
+    let colored = Normalization { mean: vec![0.0; 3], deviation: vec![1.0; 3] };
+    assert_eq!(trainer.normalize(&colored).unwrap_err().kind(), ErrorKind::Shape);
+}
+
+/// Two classes of which one has a twentieth of the images: only if they come equally often is the rare one learned at once.
+#[test]
+fn balanced_epochs_learn_a_rare_class() {
+    let (train, test) = digits().unwrap();
+    let pair = |part: &Dataset, rare: usize| {
+        let of = |digit: u32| (0..part.len()).filter(move |&i| part.labels()[i] == digit);
+        let chosen = part.subset(&of(3).chain(of(8).take(rare)).collect::<Vec<_>>()).unwrap();
+        let labels = chosen.labels().iter().map(|&digit| u32::from(digit == 8)).collect();
+        Dataset::new("pair", chosen.images().unwrap(), labels, vec!["3".to_owned(), "8".to_owned()]).unwrap()
+    };
+    let (train, test) = (pair(&train, 7), pair(&test, 100));
+    let found = |balanced: bool| {
+        let settings = Settings { epochs: 4, batch_size: 16, balanced, seed: 1, ..Settings::default() };
+        let mut trainer = digits_trainer(&Device::cpu(), neuropil::nn::models::mlp(2), settings);
+        let epochs = fit(&mut trainer, &train, None).unwrap();
+        assert!(epochs.iter().all(|epoch| epoch.train.samples == train.len() && epoch.waited >= 0.0));
+        trainer.evaluate(&test).unwrap().accuracy
+    };
+    let (balanced, as_it_is) = (found(true), found(false));
+    assert!(balanced > as_it_is + 0.1 && balanced > 0.8, "{balanced} {as_it_is}");
+}
+
+/// Mixed images cost by both labels: as a loss of distributions says.
+#[test]
+fn mixed_images_cost_by_both_labels() {
+    let (train, _) = digits().unwrap();
+    for device in common::devices() {
+        let augmentation = "mixup=1".parse().unwrap();
+        let settings = || Settings { augmentation, optimizer: Box::new(Sgd::new(0.0)), ..Settings::default() };
+        let mut trainer = digits_trainer(&device, neuropil::nn::models::mlp(10), settings());
+        let plan = Plan { batch_size: 32, augmentation, seed: 0, epoch: 1, skip: 0 };
+        let batch = Loader::start(&train, (0..32).collect(), plan).unwrap().next().unwrap().unwrap();
+        trainer.step_on(&batch, 1.0).unwrap();
+        let loss = trainer.train_program(32).unwrap().read("loss").unwrap().item().unwrap();
+        let probabilities = trainer.predict(&batch.images).unwrap().to_f64_vec();
+        let mixed = batch.mixed.unwrap();
+        let (own, other) = (batch.labels.to_f64_vec(), mixed.labels.to_f64_vec());
+        let cost = |i: usize, label: f64| -probabilities[10 * i + label as usize].ln();
+        let shares = mixed.shares.to_f64_vec();
+        let costs = (0..32).map(|i| shares[i] * cost(i, own[i]) + (1.0 - shares[i]) * cost(i, other[i]));
+        let expected = costs.sum::<f64>() / 32.0;
+        assert!((loss - expected).abs() < 1e-4, "{loss} {expected} on {}", device.name());
+        // Images that were not mixed cost by their own label.
+        let (images, labels) = train.batch(&(0..32).collect::<Vec<_>>()).unwrap();
+        trainer.step(&images, &labels, 1.0).unwrap();
+        let loss = trainer.train_program(32).unwrap().read("loss").unwrap().item().unwrap();
+        let probabilities = trainer.predict(&images).unwrap().to_f64_vec();
+        let costs = labels.to_f64_vec().into_iter().enumerate().map(|(i, l)| -probabilities[10 * i + l as usize].ln());
+        assert!((loss - costs.sum::<f64>() / 32.0).abs() < 1e-4, "on {}", device.name());
+    }
+}
+
 #[test]
 fn images_of_another_shape_are_refused() {
     let (train, _) = digits().unwrap();
@@ -216,7 +307,7 @@ fn images_of_another_shape_are_refused() {
         fit(&mut trainer, &others(4), None).unwrap_err(),
         fit(&mut trainer, &train, Some(&others(4))).unwrap_err(),
         trainer.evaluate(&others(4)).unwrap_err(),
-        trainer.predict(others(4).images()).unwrap_err(),
+        trainer.predict(&others(4).images().unwrap()).unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::Shape, "{error}");

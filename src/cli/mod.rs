@@ -7,6 +7,7 @@
 
 mod bench;
 mod check;
+mod data;
 mod evaluate;
 mod info;
 mod model;
@@ -51,6 +52,8 @@ enum Command {
     Check(check::Arguments),
     /// Measure kernels and training steps on this device
     Bench(bench::Arguments),
+    /// Download public data sets
+    Data(data::Arguments),
     /// Train a network and, with --save, keep it in a file
     Train(Box<train::Arguments>),
     /// Measure a saved network on the test images of a data set
@@ -151,6 +154,7 @@ fn run(cli: &Cli, command: &clap::Command, matches: &ArgMatches) -> Result<(), S
         Command::Info => info::run(common, &output),
         Command::Bench(arguments) => bench::run(arguments, common, &output),
         Command::Check(arguments) => check::run(arguments, common, &output),
+        Command::Data(arguments) => data::run(arguments, &output),
         Command::Train(arguments) => {
             let config = command.find_subcommand("train").zip(matches.subcommand_matches("train"));
             let config = config.map(|(train, given)| run::config::Config::of(train, given)).transpose()?;

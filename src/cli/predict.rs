@@ -106,7 +106,8 @@ fn test_images(indices: &[usize], data: &Dataset) -> Result<Vec<Image>, Error> {
         return Err(Error::new(ErrorKind::Config, text));
     }
     let chosen = data.subset(indices)?;
-    let pixels = chosen.images().as_slice::<f32>()?.chunks(chosen.image_shape().iter().product());
+    let pixels = chosen.images()?;
+    let pixels = pixels.as_slice::<f32>()?.chunks(chosen.image_shape().iter().product());
     let images = indices.iter().zip(pixels).zip(chosen.labels());
     let image = |((&index, pixels), &label): ((&usize, &[f32]), _)| Image {
         source: Source::Test(index),

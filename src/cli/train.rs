@@ -10,7 +10,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use neuropil::data::Dataset;
 use neuropil::nn::models;
-use neuropil::train::{Epoch, ModelFile, ModelInfo, Settings, Trainer};
+use neuropil::train::{Augmentation, Epoch, ModelFile, ModelInfo, Settings, Trainer};
 use neuropil::{Device, Error, ErrorKind, Precision};
 
 use super::model::shape_text;
@@ -29,10 +29,9 @@ use super::{Common, Stop, at_least_one, whole};
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// The network
-    #[arg(long, default_value = models::NAMES[0], value_name = "NAME")]
-    #[arg(value_parser = PossibleValuesParser::new(models::NAMES))]
-    model: String,
+    /// The network [default: small_cnn, mlp for tables and other images too small for it]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(models::NAMES))]
+    model: Option<String>,
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help = epochs_help())]
     epochs: Option<usize>,
     /// Images a step
@@ -41,6 +40,14 @@ pub struct Arguments {
     batch_size: usize,
     #[command(flatten)]
     recipe: Recipe,
+    /// Random changes of training images, such as flip,shift=4: flip (left to right), rotate=DEGREES, shift=PIXELS (a crop of
+    /// the image with a border), brightness=SHARE, contrast=SHARE, cutout=PIXELS (a square is left out), mixup=NUMBER (pairs
+    /// are mixed, with shares of this Beta distribution)
+    #[arg(long, value_name = "CHANGES", default_value = "none")]
+    augment: Augmentation,
+    /// Let every class come equally often, however many images it has
+    #[arg(long)]
+    balanced: bool,
     /// How activations are stored: f32, or mixed for f16 where that is safe (half the memory; needs shader-f16 of a GPU)
     #[arg(long, value_name = "f32|mixed", default_value = "f32", value_parser = precision)]
     precision: Precision,
@@ -93,6 +100,14 @@ fn precision(text: &str) -> Result<Precision, String> {
 }
 
 impl Arguments {
+    /// The network for images `[H, W, C]` of `shape`.
+    fn model_for(&self, [height, width, _]: [usize; 3]) -> &str {
+        /// What two halvings leave something of.
+        const LEAST: usize = 4;
+        let default = if height.min(width) < LEAST { "mlp" } else { models::NAMES[0] };
+        self.model.as_deref().unwrap_or(default)
+    }
+
     /// The settings for `images` training images.
     fn settings(&self, images: usize) -> Settings {
         let default = Settings::default();
@@ -101,6 +116,8 @@ impl Arguments {
             epochs: self.epochs.unwrap_or(epochs),
             batch_size: self.batch_size,
             precision: self.precision,
+            augmentation: self.augment,
+            balanced: self.balanced,
             seed: self.seed,
             ..default
         })
@@ -126,12 +143,15 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
         }
         (None, resumed) => resumed,
     };
-    let model = models::by_name(&arguments.model, train.classes())?;
+    let model_name = arguments.model_for(train.image_shape());
+    let model = models::by_name(model_name, train.classes())?;
     let mut trainer = Trainer::new(&device, model, train.image_shape(), settings);
     let last = if keeping.resume.is_some() { folder.as_ref().map(Folder::last).transpose()?.flatten() } else { None };
     if let (None, Some(path)) = (&last, &arguments.from) {
         let new: Vec<&str> = arguments.new.iter().map(String::as_str).collect();
         trainer.start_from(&ModelFile::load(path)?.weights, &new)?;
+    } else {
+        trainer.normalize(&train.normalization()?)?;
     }
     for pattern in &arguments.freeze {
         trainer.freeze(pattern)?;
@@ -151,7 +171,7 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     }
 
     let info = ModelInfo {
-        model: arguments.model.clone(),
+        model: model_name.to_owned(),
         class_names: train.class_names().to_vec(),
         image_shape: train.image_shape(),
         dataset: choice.saved(&train),
@@ -223,13 +243,13 @@ fn print_start(
 ) -> io::Result<()> {
     let Settings { epochs, batch_size, seed, .. } = trainer.settings();
     let learning_rate = arguments.recipe.learning_rate;
-    let (model, parameters) = (&arguments.model, trainer.store().parameter_count());
+    let (model, parameters) = (arguments.model_for(train.image_shape()), trainer.store().parameter_count());
     let record = Record::event("start")
         .with_device(device)
         .with("dataset", train.name())
         .with("train_images", train.len())
         .with("test_images", test.len())
-        .with("model", model.as_str())
+        .with("model", model)
         .with("parameters", parameters)
         .with("epochs", *epochs)
         .with("batch_size", *batch_size)
@@ -296,7 +316,7 @@ fn fit(
 }
 
 fn print_epoch(epoch: &Epoch, epochs: usize, output: &Output) -> io::Result<()> {
-    let Epoch { number, train, test, seconds } = *epoch;
+    let Epoch { number, train, test, seconds, waited } = *epoch;
     let test = test.unwrap_or_default();
     // The time is that of training and testing, so are the images.
     let speed = (train.samples + test.samples) as f64 / seconds;
@@ -307,14 +327,16 @@ fn print_epoch(epoch: &Epoch, epochs: usize, output: &Output) -> io::Result<()> 
         .with_number("test_loss", test.loss)
         .with_number("test_accuracy", test.accuracy)
         .with_number("seconds", seconds)
-        .with_number("images_per_second", speed);
+        .with_number("images_per_second", speed)
+        .with_number("wait_share", waited / seconds);
     let width = epochs.to_string().len();
     let text = format_args!(
-        "epoch {number:width$}/{epochs}  loss {:.4}  accuracy {:>8}  test loss {:.4}  test accuracy {:>8}  {seconds:.2} s  {speed:.0} images/s",
+        "epoch {number:width$}/{epochs}  loss {:.4}  accuracy {:>8}  test loss {:.4}  test accuracy {:>8}  {seconds:.2} s  {speed:.0} images/s  {:.0} % waiting for images",
         train.loss,
         percent(train.accuracy),
         test.loss,
-        percent(test.accuracy)
+        percent(test.accuracy),
+        100.0 * waited / seconds
     );
     output.emit(&record, text)
 }

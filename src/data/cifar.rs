@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use super::Dataset;
 use super::files::{self, REMEDY, unreadable};
-use crate::array::Array;
 use crate::error::{Context, Error, ErrorKind, Result};
 
 const SIDE: usize = 32;
@@ -103,8 +102,7 @@ fn part(source: &Source, folders: &[PathBuf], names_of_files: &[&str], names: &[
         let read = reader.and_then(|reader| read(reader, source.label_bytes, names.len(), &mut pixels, &mut labels));
         read.context(|| path.display().to_string())?;
     }
-    let images = Array::new(&[labels.len(), SIDE, SIDE, CHANNELS], pixels)?;
-    Dataset::new(source.name, images, labels, names.to_vec())
+    Dataset::of_bytes(source.name, [SIDE, SIDE, CHANNELS], pixels, u8::MAX, labels, names.to_vec())
 }
 
 /// Appends the records of one file.
@@ -112,7 +110,7 @@ fn read(
     reader: impl Read,
     label_bytes: usize,
     classes: usize,
-    pixels: &mut Vec<f32>,
+    pixels: &mut Vec<u8>,
     labels: &mut Vec<u32>,
 ) -> Result<()> {
     let malformed = |text: String| Err(Error::new(ErrorKind::Format, text));
@@ -132,7 +130,7 @@ fn read(
             return malformed(format!("record {number} has label {label}, but there are {classes} classes; {REMEDY}"));
         }
         labels.push(label);
-        let value = |pixel, channel| f32::from(planes[channel * PLANE + pixel]) / f32::from(u8::MAX);
+        let value = |pixel, channel| planes[channel * PLANE + pixel];
         pixels.extend((0..PLANE).flat_map(|pixel| (0..CHANNELS).map(move |channel| value(pixel, channel))));
     }
     Ok(())
@@ -172,7 +170,7 @@ mod tests {
         let (train, test) = load(&[]).unwrap();
         assert_eq!((train.len(), test.len(), train.image_shape(), train.classes()), (5, 1, [32, 32, 3], 10));
         assert_eq!((train.labels(), test.labels()), (&[0, 1, 2, 3, 4][..], &[9][..]));
-        assert_eq!(train.images().as_slice::<f32>().unwrap()[..6], [0.0, 0.4, 1.0, 0.2, 0.4, 1.0]);
+        assert_eq!(train.images().unwrap().as_slice::<f32>().unwrap()[..6], [0.0, 0.4, 1.0, 0.2, 0.4, 1.0]);
         assert_eq!(train.class_names()[9], "class 9");
     }
 
@@ -185,7 +183,7 @@ mod tests {
         dir.write("cifar-100-binary/test.bin", &record(&[1, 20]));
         let (train, test) = dataset(dir.path(), "cifar100").unwrap();
         assert_eq!((train.labels(), test.labels(), train.classes()), (&[99, 0][..], &[20][..], 100));
-        assert_eq!(train.images().as_slice::<f32>().unwrap()[..3], [0.0, 0.4, 1.0]);
+        assert_eq!(train.images().unwrap().as_slice::<f32>().unwrap()[..3], [0.0, 0.4, 1.0]);
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Dataset, grayscale, numerals};
+use super::{Dataset, numerals};
 use crate::error::{Error, ErrorKind, Result};
 
 const TABLE: &[u8] = include_bytes!("digits.csv.gz");
-const SIZE: [usize; 2] = [8, 8];
-const PIXELS: usize = SIZE[0] * SIZE[1];
+const SHAPE: [usize; 3] = [8, 8, 1];
+const PIXELS: usize = SHAPE[0] * SHAPE[1];
 /// The largest value of a pixel, which counts the inked points in a 4×4 cell of the scan.
 const WHITE: u8 = 16;
 
@@ -50,7 +50,7 @@ fn parse(table: &[u8]) -> Result<Dataset> {
             }
         }
     }
-    Dataset::new("digits", grayscale(labels.len(), SIZE, &pixels, WHITE)?, labels, numerals())
+    Dataset::of_bytes("digits", SHAPE, pixels, WHITE, labels, numerals())
 }
 
 #[cfg(test)]
@@ -69,8 +69,8 @@ mod tests {
             counts
         };
         assert_eq!(counts(&test), [36, 36, 35, 37, 36, 36, 36, 36, 35, 36]);
-        assert!(train.images().as_slice::<f32>().unwrap().iter().all(|x| (0.0..=1.0).contains(x)));
-        let sixteenths: f32 = train.images().as_slice::<f32>().unwrap()[..8].iter().map(|x| x * 16.0).sum();
+        assert!(train.images().unwrap().as_slice::<f32>().unwrap().iter().all(|x| (0.0..=1.0).contains(x)));
+        let sixteenths: f32 = train.images().unwrap().as_slice::<f32>().unwrap()[..8].iter().map(|x| x * 16.0).sum();
         assert_eq!(sixteenths, 5.0 + 13.0 + 9.0 + 1.0);
         assert_eq!(&train.labels()[..5], [0, 1, 2, 3, 4]);
     }

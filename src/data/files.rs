@@ -50,7 +50,10 @@ pub(super) fn unzipped<'a>(mut reader: impl BufRead + 'a) -> Result<Box<dyn Read
 /// Tells bad content (a file that ends early, a damaged gzip) from a failure to read.
 pub(super) fn unreadable(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::InvalidData
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::Unsupported => {
             Error::new(ErrorKind::Format, format!("is truncated or damaged ({error}); {REMEDY}"))
         }
         _ => Error::new(ErrorKind::Io, error.to_string()),

@@ -11,10 +11,10 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use super::files::{self, REMEDY, unreadable};
-use super::{Dataset, grayscale, numerals};
+use super::{Dataset, numerals};
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// The most elements a file may declare: a data set that is held in memory as floats takes four times as many bytes.
+/// The most elements a file may declare: a gigabyte.
 const MAX_ELEMENTS: usize = 1 << 30;
 const UNSIGNED_BYTES: u8 = 0x08;
 
@@ -88,10 +88,9 @@ fn part(dir: &Path, source: &Source, part: &str) -> Result<Dataset> {
     let images_path = find(dir, source, &format!("{part}-images-idx3-ubyte"))?;
     let labels_path = find(dir, source, &format!("{part}-labels-idx1-ubyte"))?;
     let (images, labels) = (read::<3>(&images_path)?, read::<1>(&labels_path)?);
-    let [count, height, width] = images.shape;
-    let images = grayscale(count, [height, width], &images.elements, u8::MAX)?;
+    let [_, height, width] = images.shape;
     let labels = labels.elements.into_iter().map(u32::from).collect();
-    Dataset::new(source.name, images, labels, (source.class_names)())
+    Dataset::of_bytes(source.name, [height, width, 1], images.elements, u8::MAX, labels, (source.class_names)())
         .context(|| format!("{} and {}", images_path.display(), labels_path.display()))
 }
 
@@ -184,7 +183,7 @@ mod tests {
     fn plain_and_gzipped_files_are_read() {
         let (train, test) = load(&[]).unwrap();
         assert_eq!((train.len(), test.len(), train.image_shape(), train.classes()), (3, 2, [2, 2, 1], 10));
-        assert_eq!(train.images().as_slice::<f32>().unwrap()[..4], [0.0, 0.2, 0.4, 1.0]);
+        assert_eq!(train.images().unwrap().as_slice::<f32>().unwrap()[..4], [0.0, 0.2, 0.4, 1.0]);
         assert_eq!((train.labels(), test.labels()), (&[9, 0, 5][..], &[1, 2][..]));
         assert_eq!(train.class_names()[9], "ankle boot");
     }

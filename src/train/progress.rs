@@ -119,6 +119,7 @@ fn epoch_to_json(epoch: &Epoch) -> Value {
         "train": metrics(&epoch.train),
         "test": epoch.test.as_ref().map(metrics),
         "seconds": number(epoch.seconds),
+        "waited": number(epoch.waited),
     })
 }
 
@@ -138,6 +139,7 @@ fn epoch_of_json(value: &Value) -> Result<Epoch> {
         train: metrics(field(object, "train")?)?,
         test: if test.is_null() { None } else { Some(metrics(test)?) },
         seconds: float(object, "seconds")?,
+        waited: float(object, "waited")?,
     })
 }
 
@@ -213,6 +215,7 @@ mod tests {
             train: metrics(loss),
             test: test.map(metrics),
             seconds: 0.1 + 0.2,
+            waited: 0.1,
         };
         Progress {
             steps: 12,

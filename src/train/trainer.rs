@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use super::metrics::{self, Metrics};
 use super::progress::{DataPrint, Progress, damaged};
-use super::{ModelFile, Monitor};
+use super::{ModelFile, Monitor, normalization};
 use crate::array::Array;
 use crate::check::replay;
-use crate::data::{Dataset, shuffle};
+use crate::data::augment::Augmentation;
+use crate::data::{Batch, Dataset, Loader, Mixed, Normalization, Plan, balanced, shuffle};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,16 +20,8 @@ use crate::loss::cross_entropy;
 use crate::nn::Module;
 use crate::optim::{Adam, LossScale, Optimizer, Plateau, RATE_FACTOR, Schedule};
 use crate::program::{Mode, Program, Recording};
-use crate::random::Stream;
 use crate::store::Store;
 use crate::tensor::{AVERAGE_STEPS, Precision, Tensor, Trace, matches};
-
-/// Random changes of training images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Augmentation {
-    /// Images are shifted by up to this many pixels on each axis; zeros come in.
-    pub shift: usize,
-}
 
 /// What a run is made of.
 pub struct Settings {
@@ -49,6 +42,8 @@ pub struct Settings {
     pub label_smoothing: f64,
     /// Random changes of images.
     pub augmentation: Augmentation,
+    /// Whether every class comes equally often, however many images it has.
+    pub balanced: bool,
     /// How activations are stored; mixed precision comes with loss scaling.
     pub precision: Precision,
     /// Fixes initial values, order, dropout and augmentation.
@@ -82,6 +77,7 @@ impl Default for Settings {
             early_stop: None,
             label_smoothing: 0.0,
             augmentation: Augmentation::default(),
+            balanced: false,
             precision: Precision::F32,
             seed: 0,
         }
@@ -99,6 +95,8 @@ pub struct Epoch {
     pub test: Option<Metrics>,
     /// Wall-clock time of training and testing.
     pub seconds: f64,
+    /// The part of it in which training waited for images to be read and changed.
+    pub waited: f64,
 }
 
 impl Epoch {
@@ -114,6 +112,8 @@ pub struct Trainer {
     model: Arc<dyn Module>,
     settings: Settings,
     image_shape: [usize; 3],
+    /// Whether images are taken relative to the mean and the deviation that the store has.
+    normalized: bool,
     train_programs: BTreeMap<usize, Program>,
     /// By batch size, and whether they compute with the averages of the parameters.
     evaluate_programs: BTreeMap<(usize, bool), Program>,
@@ -147,6 +147,7 @@ impl Trainer {
             model: Arc::new(model),
             settings,
             image_shape,
+            normalized: false,
             train_programs: BTreeMap::new(),
             evaluate_programs: BTreeMap::new(),
             predict_programs: BTreeMap::new(),
@@ -174,8 +175,32 @@ impl Trainer {
     /// # Errors
     /// As [`Store::set_weights_except`].
     pub fn start_from(&mut self, weights: &BTreeMap<String, Array>, new: &[&str]) -> Result<Vec<String>> {
+        if normalization::is_in(weights) {
+            self.normalized = true;
+            self.forget_programs();
+        }
         self.predict_program(1, weights.contains_key(AVERAGE_STEPS))?;
         self.store.set_weights_except(weights, new)
+    }
+
+    /// Takes images relative to these means and deviations of their channels, in training, evaluation and prediction alike.
+    /// They are states of the store, and saved with the weights; [`Trainer::start_from`] takes over those of the weights.
+    ///
+    /// # Errors
+    /// When there are not as many as channels, or the model does not fit the device.
+    pub fn normalize(&mut self, normalization: &Normalization) -> Result<()> {
+        normalization::check(normalization, self.image_shape[2])?;
+        self.normalized = true;
+        self.forget_programs();
+        self.predict_program(1, false)?;
+        normalization::set(&self.store, normalization)
+    }
+
+    /// Lets every program be compiled anew.
+    fn forget_programs(&mut self) {
+        self.train_programs.clear();
+        self.evaluate_programs.clear();
+        self.predict_programs.clear();
     }
 
     /// Keeps the parameters whose names fit `pattern` (`*` stands for any text) as they are, in steps compiled from now on.
@@ -286,16 +311,18 @@ impl Trainer {
         while self.progress.epochs.len() < self.settings.epochs && !self.stops_early() {
             let number = self.progress.epochs.len() + 1;
             let (start, before) = (Instant::now(), self.progress.seconds);
-            let order = shuffle(train.len(), self.settings.seed, number as u64);
-            let done_of_epoch = self.progress.steps - self.progress.complete();
-            for (batch, indices) in train.batches(&order, batch_size)?.enumerate().skip(done_of_epoch) {
-                let (images, labels) = train.batch(indices)?;
-                // A stream a batch, so that none depends on those before it.
-                let mut stream = Stream::new(self.settings.seed, &format!("augment.{number}.{batch}"));
-                let images = self.settings.augmentation.apply(images, &mut stream)?;
+            let plan = Plan {
+                batch_size,
+                augmentation: self.settings.augmentation,
+                seed: self.settings.seed,
+                epoch: number as u64,
+                skip: self.progress.steps - self.progress.complete(),
+            };
+            let mut loader = Loader::start(train, self.order(train, number as u64), plan)?;
+            for batch in &mut loader {
                 let factor = self.settings.schedule.factor(self.progress.steps / runs, steps.div_ceil(runs));
                 let plateau = self.progress.plateau.map_or(1.0, |plateau| plateau.factor);
-                self.step(&images, &labels, factor * plateau)?;
+                self.step_on(&batch?, factor * plateau)?;
                 self.progress.steps += 1;
                 self.progress.seconds = before + start.elapsed().as_secs_f64();
                 if monitor.step(self, self.progress.steps, steps)?.is_break() {
@@ -308,7 +335,8 @@ impl Trainer {
                 plateau.observe(test.unwrap_or(trained).loss);
             }
             let seconds = before + start.elapsed().as_secs_f64();
-            let epoch = Epoch { number, train: trained, test, seconds };
+            let waited = loader.waited().as_secs_f64();
+            let epoch = Epoch { number, train: trained, test, seconds, waited };
             self.progress.epochs.push(epoch);
             self.progress.seconds = 0.0;
             if monitor.epoch(self, &epoch)?.is_break() {
@@ -360,16 +388,40 @@ impl Trainer {
         Err(Error::new(ErrorKind::Parity, text))
     }
 
+    /// The order of the images in epoch `number`.
+    fn order(&self, train: &Dataset, number: u64) -> Vec<usize> {
+        match self.settings.balanced {
+            true => balanced(train.labels(), self.settings.seed, number),
+            false => shuffle(train.len(), self.settings.seed, number),
+        }
+    }
+
     /// One run on a batch, with `factor` times the learning rate. Does not wait for the device.
     ///
     /// # Errors
     /// When the batch does not fit the model, or the device is lost.
     pub fn step(&mut self, images: &Array, labels: &Array, factor: f64) -> Result<()> {
+        let (images, labels) = (images.clone(), labels.clone());
+        self.step_on(&Batch { images, labels, mixed: None }, factor)
+    }
+
+    /// As [`Trainer::step`], on a batch from a [`Loader`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_on(&mut self, batch: &Batch, factor: f64) -> Result<()> {
         let store = self.store.clone();
         let watch = self.watch;
-        let program = self.train_program(labels.len())?;
+        let mixes = self.settings.augmentation.mixup > 0.0;
+        let program = self.train_program(batch.labels.len())?;
         store.set(RATE_FACTOR, &Array::scalar(factor as f32))?;
-        let inputs = [("images", images), ("labels", labels)];
+        // Images that are not mixed are mixed with themselves, where the program takes shares.
+        let unmixed = || Mixed { labels: batch.labels.clone(), shares: Array::full(batch.labels.shape(), 1f32) };
+        let mixed = mixes.then(|| batch.mixed.clone().unwrap_or_else(unmixed));
+        let mut inputs = vec![("images", &batch.images), ("labels", &batch.labels)];
+        if let Some(Mixed { labels, shares }) = &mixed {
+            inputs.extend([("other_labels", labels), ("shares", shares)]);
+        }
         if watch.is_due() {
             let recording = program.record(&inputs)?;
             let judged = watch.judge(program.graph(), &recording);
@@ -399,7 +451,20 @@ impl Trainer {
     fn compile_train(&self, batch: usize) -> Result<Program> {
         Program::compile(&format!("train at {batch}"), &self.store, Mode::Train, |trace| {
             let (labels, logits) = self.trace(trace, batch);
-            let loss = cross_entropy(&logits, &labels, self.settings.label_smoothing);
+            let smoothing = self.settings.label_smoothing;
+            let of = |labels: &Tensor| logits.softmax_cross_entropy(labels, smoothing);
+            let mixed = (self.settings.augmentation.mixup > 0.0).then(|| {
+                let other_labels = trace.input("other_labels", &[batch], DType::U32);
+                (other_labels, trace.input("shares", &[batch], DType::F32))
+            });
+            let losses = || match &mixed {
+                Some((other_labels, shares)) => shares * of(&labels) + (1.0 - shares) * of(other_labels),
+                None => of(&labels),
+            };
+            let loss = match mixed {
+                Some(_) => losses().mean_all(),
+                None => cross_entropy(&logits, &labels, smoothing),
+            };
             trace.output("loss", &loss);
             let optimizer = self.settings.optimizer.as_ref();
             match self.settings.precision {
@@ -407,8 +472,7 @@ impl Trainer {
                 Precision::Mixed => LossScale::default().minimize(trace, &loss, optimizer),
             }
             // Behind the loss scale, which may skip the updates before it: a loss counts in any case.
-            let losses = logits.softmax_cross_entropy(&labels, self.settings.label_smoothing);
-            metrics::accumulate(trace, &losses, &logits, &labels);
+            metrics::accumulate(trace, &losses(), &logits, &labels);
         })
     }
 
@@ -421,19 +485,20 @@ impl Trainer {
         if data.is_empty() {
             return Err(Error::new(ErrorKind::Config, format!("{}: there are no images to evaluate", data.name())));
         }
-        let order: Vec<usize> = (0..data.len()).collect();
+        let batch_size = Self::EVALUATION_BATCH;
+        let plan = Plan { batch_size, augmentation: Augmentation::default(), seed: 0, epoch: 0, skip: 0 };
         let averaged = self.averaged()?;
         let mut first = true;
-        for indices in data.batches(&order, Self::EVALUATION_BATCH)? {
-            let (images, labels) = data.batch(indices)?;
-            let key = (indices.len(), averaged);
+        for batch in Loader::start(data, (0..data.len()).collect(), plan)? {
+            let Batch { images, labels, .. } = batch?;
+            let key = (labels.len(), averaged);
             if !self.evaluate_programs.contains_key(&key) {
-                let name = format!("evaluate at {}", indices.len());
+                let name = format!("evaluate at {}", labels.len());
                 let program = Program::compile(&name, &self.store, Mode::Evaluate, |trace| {
                     if averaged {
                         trace.use_averages();
                     }
-                    let (labels, logits) = self.trace(trace, indices.len());
+                    let (labels, logits) = self.trace(trace, labels.len());
                     let losses = logits.softmax_cross_entropy(&labels, 0.0);
                     metrics::accumulate(trace, &losses, &logits, &labels);
                 })?;
@@ -492,7 +557,8 @@ impl Trainer {
     fn images(&self, trace: &Trace, batch: usize) -> Tensor {
         trace.set_precision(self.settings.precision);
         let [height, width, channels] = self.image_shape;
-        trace.input("images", &[batch, height, width, channels], DType::F32)
+        let images = trace.input("images", &[batch, height, width, channels], DType::F32);
+        if self.normalized { normalization::apply(trace, &images, channels) } else { images }
     }
 
     /// Labels and logits.
@@ -544,40 +610,5 @@ impl Watch {
             return Err(Error::new(ErrorKind::Parity, format!("step {step}: {found}; {remedy}; {restored}")));
         }
         Ok(())
-    }
-}
-
-impl Augmentation {
-    /// Changes every image of a batch `[N, H, W, C]`.
-    ///
-    /// # Errors
-    /// When the array does not hold `f32` images.
-    pub fn apply(&self, images: Array, stream: &mut Stream) -> Result<Array> {
-        if self.shift == 0 {
-            return Ok(images);
-        }
-        let shape = images.shape().to_vec();
-        let [batch, height, width, channels] = shape[..] else {
-            return Err(Error::new(ErrorKind::Shape, format!("images are [N, H, W, C], these are {shape:?}")));
-        };
-        let source = images.as_slice::<f32>()?;
-        let mut shifted = vec![0f32; source.len()];
-        let row = width * channels;
-        let reach = self.shift as i64;
-        for image in 0..batch {
-            let mut offset = || stream.below(2 * reach as u64 + 1) as i64 - reach;
-            let (down, right) = (offset(), offset());
-            let kept = width.saturating_sub(right.unsigned_abs() as usize) * channels;
-            for y in 0..height as i64 {
-                let from = y - down;
-                if from < 0 || from >= height as i64 || kept == 0 {
-                    continue;
-                }
-                let source_row = (image * height + from as usize) * row + (-right).max(0) as usize * channels;
-                let target_row = (image * height + y as usize) * row + right.max(0) as usize * channels;
-                shifted[target_row..target_row + kept].copy_from_slice(&source[source_row..source_row + kept]);
-            }
-        }
-        Array::new(&shape, shifted)
     }
 }

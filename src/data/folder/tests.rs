@@ -1,10 +1,13 @@
 //! Trees of pictures: what is read, what is refused and how, and what damaged bytes do.
 
+use std::fs;
 use std::io::Cursor;
 
-use image::{GrayImage, Luma, Rgb, RgbImage};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 
+use super::picture::MAX_EXTENT;
 use super::*;
+use crate::array::Array;
 use crate::data::testing::TempDir;
 use crate::random::Stream;
 
@@ -32,7 +35,7 @@ fn tree(files: &[(&str, Vec<u8>)]) -> TempDir {
     dir
 }
 
-fn texts(folder: &Folder) -> Vec<String> {
+fn texts(folder: &Parts) -> Vec<String> {
     folder.unusable.iter().map(ToString::to_string).collect()
 }
 
@@ -51,7 +54,7 @@ fn two_parts_are_read_in_the_order_of_names() {
     let (train, test) = folder.complete().unwrap();
     assert_eq!((train.class_names(), train.labels()), (&["cat".to_owned(), "dog".to_owned()][..], &[0, 1, 1][..]));
     assert_eq!((train.image_shape(), test.labels()), ([2, 3, 1], &[1][..]));
-    let firsts: Vec<f32> = train.images().as_slice::<f32>().unwrap().iter().copied().step_by(6).collect();
+    let firsts: Vec<f32> = train.images().unwrap().as_slice::<f32>().unwrap().iter().copied().step_by(6).collect();
     assert_eq!(firsts, [0.0, 0.4, 0.2]);
 }
 
@@ -63,7 +66,7 @@ fn one_colored_picture_makes_all_of_them_colored() {
         ("test/a/1.png", gray([2, 2], 51)),
     ]);
     let (train, test) = read(dir.path(), &Options::default()).unwrap().complete().unwrap();
-    assert_eq!(train.images().as_slice::<f32>().unwrap()[9..15], [0.2, 0.2, 0.2, 1.0, 0.0, 0.4]);
+    assert_eq!(train.images().unwrap().as_slice::<f32>().unwrap()[9..15], [0.2, 0.2, 0.2, 1.0, 0.0, 0.4]);
     assert_eq!(test.image_shape(), [2, 2, 3]);
 }
 
@@ -73,9 +76,9 @@ fn a_split_is_drawn_by_the_seed_from_names_alone() {
         (0..20).map(|i| (format!("{}/{i:02}.png", ["a", "b"][i / 10]), gray([1, 1], i as u8))).collect();
     let parts = |files: &[(String, Vec<u8>)], split_seed| {
         let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
-        let folder = read(tree(&files).path(), &Options { split_seed, size: None }).unwrap();
+        let folder = read(tree(&files).path(), &Options { split_seed, ..Options::default() }).unwrap();
         let values = |part: &Dataset| -> Vec<u8> {
-            part.images().as_slice::<f32>().unwrap().iter().map(|x| (x * 255.0).round() as u8).collect()
+            part.images().unwrap().as_slice::<f32>().unwrap().iter().map(|x| (x * 255.0).round() as u8).collect()
         };
         (values(&folder.train), values(&folder.test))
     };
@@ -129,10 +132,38 @@ fn what_cannot_be_used_is_named_with_the_remedy() {
 #[test]
 fn a_size_that_is_asked_for_scales_every_picture() {
     let dir = tree(&[("a/1.png", gray([8, 6], 51)), ("a/2.png", gray([3, 9], 51)), ("a/3.png", gray([4, 4], 51))]);
-    let options = Options { size: Some([4, 5]), split_seed: 0 };
+    let options = Options { size: Some([4, 5]), ..Options::default() };
     let (train, test) = read(dir.path(), &options).unwrap().complete().unwrap();
     assert_eq!((train.len() + test.len(), train.image_shape()), (3, [4, 5, 1]));
-    assert!(train.images().as_slice::<f32>().unwrap().iter().all(|&x| x == 0.2));
+    assert!(train.images().unwrap().as_slice::<f32>().unwrap().iter().all(|&x| x == 0.2));
+}
+
+/// What does not fit the memory is decoded when a batch asks for it, to the same numbers.
+#[test]
+fn pictures_beyond_the_memory_stay_files() {
+    let dir = tree(&[
+        ("train/a/1.png", gray([2, 2], 51)),
+        ("train/b/1.png", colored([255, 0, 102])),
+        ("test/a/1.png", gray([2, 3], 51)),
+        ("test/b/1.png", colored([1, 2, 3])),
+    ]);
+    // Four pictures of 2×2 in RGB.
+    for (size, memory, on_demand) in [(Some([2, 2]), 48, false), (Some([2, 2]), 47, true), (None, 0, true)] {
+        let whole = read(dir.path(), &Options { size, ..Options::default() }).unwrap();
+        let folder = read(dir.path(), &Options { size, memory, ..Options::default() }).unwrap();
+        assert_eq!(texts(&folder), texts(&whole));
+        for (part, whole) in [(&folder.train, &whole.train), (&folder.test, &whole.test)] {
+            assert_eq!((part.is_on_demand(), part.labels()), (on_demand, whole.labels()), "{memory}");
+            assert_eq!(part.images().unwrap(), whole.images().unwrap());
+        }
+    }
+    let train = read(dir.path(), &Options { memory: 0, ..Options::default() }).unwrap().train;
+    dir.write("train/a/1.png", &gray([3, 2], 51));
+    let error = train.batch(&[1, 0]).unwrap_err().to_string();
+    assert!(error.contains("1.png: is [3, 2] pixels") && error.contains("leave pictures alone"), "{error}");
+    fs::remove_file(dir.path().join("train/a/1.png")).unwrap();
+    assert_eq!(train.batch(&[0]).unwrap_err().kind(), ErrorKind::Io);
+    assert!(train.batch(&[1]).is_ok());
 }
 
 #[test]
