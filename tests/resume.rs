@@ -113,21 +113,22 @@ fn assert_same_end(run: &str, other: &str) {
     assert_eq!(ours.2, theirs.2);
 }
 
-/// Starts or goes on with `run` and kills it: after `wait` has passed, or also at once when a checkpoint is being written.
-/// Gives whether it was killed before it ended.
+/// Starts or goes on with `run` and kills it after `wait` has passed, or with `in_write` when it next writes a checkpoint
+/// after that. Gives whether it was killed before it ended.
 fn killed(start: &str, run: &str, wait: Duration, in_write: bool) -> bool {
     let is_there = Path::new(run).join("config.toml").exists();
     let arguments = if is_there { format!("train --quiet --resume {run}") } else { format!("{start} --run {run}") };
-    // What an earlier kill left behind is no sign of this process.
-    let before = if leftovers(run) { fs::read_dir(Path::new(run).join("checkpoints")).unwrap().count() } else { 0 };
     let mut child = command(&arguments).spawn().unwrap();
     let begin = Instant::now();
+    // What an earlier kill left behind is no sign of this process, which removes it.
+    let mut is_clean = false;
     let ended = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break Some(status);
         }
-        let writes = in_write && before == 0 && begin.elapsed() > wait / 2 && leftovers(run);
-        if begin.elapsed() >= wait || writes {
+        let writes = leftovers(run);
+        is_clean |= !writes;
+        if begin.elapsed() >= wait && (!in_write || is_clean && writes) {
             break None;
         }
         std::thread::sleep(Duration::from_micros(if in_write { 20 } else { 500 }));
@@ -140,8 +141,8 @@ fn killed(start: &str, run: &str, wait: Duration, in_write: bool) -> bool {
     ended.is_none()
 }
 
-/// Kills `run`, which `start` starts, `kills` times, and lets it end; `longest` is about what it takes.
-fn kill_and_resume(start: &str, run: &str, kills: usize, longest: Duration) {
+/// Kills `run`, which `start` starts, `kills` times, and lets it end as `whole` did; no kill comes later than `longest`.
+fn kill_and_resume(start: &str, run: &str, whole: &str, kills: usize, longest: Duration) {
     let mut stream = Stream::new(7, start);
     let (mut survived, mut in_write, mut progress) = (0, 0, Vec::new());
     for attempt in 0..10 * kills {
@@ -152,6 +153,7 @@ fn kill_and_resume(start: &str, run: &str, kills: usize, longest: Duration) {
         let was_killed = killed(start, run, wait, attempt % 2 == 1);
         if !was_killed {
             // It came to its end: the whole of it once more, for the kills that are left.
+            assert_same_end(run, whole);
             println!("ended after {survived} kills; once more from the start");
             fs::remove_dir_all(run).unwrap();
             continue;
@@ -170,6 +172,7 @@ fn kill_and_resume(start: &str, run: &str, kills: usize, longest: Duration) {
         true => succeeded(&format!("train --quiet --resume {run}")),
         false => succeeded(&format!("{start} --run {run}")),
     };
+    assert_same_end(run, whole);
 }
 
 /// Dropout, an average, a plateau, accumulation, batch norm and augmentation's place: all that has a state.
@@ -185,8 +188,7 @@ fn twenty_kills_do_not_change_a_bit() {
     succeeded(&format!("{start} --run {whole}"));
     let took = begin.elapsed();
     // A third of the run, so that kills are within it and it comes to its end in a handful of them or more.
-    kill_and_resume(&start, &run, 20, took.div_f64(3.0));
-    assert_same_end(&run, &whole);
+    kill_and_resume(&start, &run, &whole, 20, took.div_f64(3.0));
 }
 
 #[test]
@@ -200,8 +202,7 @@ fn three_kills_on_a_gpu_do_not_change_a_bit() {
     let (whole, run) = (place.path("whole"), place.path("killed"));
     let begin = Instant::now();
     succeeded(&format!("{start} --run {whole}"));
-    kill_and_resume(&start, &run, 3, begin.elapsed().mul_f64(0.7));
-    assert_same_end(&run, &whole);
+    kill_and_resume(&start, &run, &whole, 3, begin.elapsed().mul_f64(0.7));
 }
 
 /// Waits until `run` has its first checkpoint.
@@ -251,6 +252,8 @@ fn checkpoints_are_networks() {
     let run = place.path("run");
     let text = succeeded(&format!("train --device cpu --model mlp --epochs 3 --keep 1 --ema 0.5 --run {run}"));
     assert!(text.contains("saved in") && text.contains("model.safetensors"), "{text}");
+    let page = fs::read_to_string(Path::new(&run).join("report.html")).unwrap();
+    assert!(page.contains("<h1>run</h1>") && page.matches("<polyline").count() == 4, "{page}");
     let metrics = fs::read_to_string(Path::new(&run).join("metrics.jsonl")).unwrap();
     let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
     assert_eq!((&last["epoch"], metrics.lines().count()), (&3.into(), 3));

@@ -57,6 +57,12 @@ impl Config {
         self.0.insert(name.to_owned(), value.into());
     }
 
+    /// The options as text, by name.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.0.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+    }
+
     /// Writes the file.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! The folder of a run: `config.toml`, `metrics.jsonl`, `checkpoints/`, `tunings.json`, and in the end `model.safetensors`.
+//! The folder of a run: `config.toml`, `metrics.jsonl`, `report.html`, `checkpoints/`, `tunings.json`, and in the end
+//! `model.safetensors`.
 //!
 //! The checkpoints say what the run is; `metrics.jsonl` is written anew from their history whenever that grows, so that it
 //! never has an epoch twice or one that was lost. Every file is replaced as a whole, so a run can be killed at any moment;
@@ -14,12 +15,15 @@ use neuropil::{Context, Device, Error, ErrorKind};
 use super::super::output::Record;
 use super::super::shell_word;
 use super::config::{self, Config};
+use super::page;
 use super::tensorboard::Events;
 
 /// The trained network.
 pub const MODEL: &str = "model.safetensors";
 /// A line of JSON an epoch.
 pub const METRICS: &str = "metrics.jsonl";
+/// The curves, for a browser.
+pub const REPORT: &str = "report.html";
 /// Which tiles the run's device was measured to be fastest with.
 pub const TUNINGS: &str = "tunings.json";
 /// The folder of the checkpoints.
@@ -113,10 +117,10 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes the metrics of all complete epochs.
+    /// Writes the metrics of all complete epochs, and the page that shows them.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When a file cannot be written.
     pub fn write_metrics(&self, progress: &Progress) -> Result<(), Error> {
         let lines: String = progress
             .epochs
@@ -133,7 +137,10 @@ impl Folder {
                 format!("{record}\n")
             })
             .collect();
-        write_text(&self.file(METRICS), &lines)
+        write_text(&self.file(METRICS), &lines)?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let page = page::html(&name, &Config::load(&self.file(config::NAME))?, progress)?;
+        write_text(&self.file(REPORT), &page)
     }
 
     /// An event file for TensorBoard, with the epochs so far.
