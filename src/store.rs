@@ -17,6 +17,11 @@ use crate::graph::{Leaf, TensorType};
 use crate::schedule::{Arena, StoreLayout, aligned};
 use crate::tensor::{Init, Spec, matches};
 
+/// Whether a state is of the training, not of the model: an optimizer's, random numbers', sums of metrics.
+pub fn is_of_training(name: &str) -> bool {
+    ["optimizer.", "random.", "metrics."].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Parameters and states on a device. Clones are the same store.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -160,12 +165,63 @@ impl Store {
         self.of_model().into_iter().map(|name| Ok((name.clone(), self.get(&name)?))).collect()
     }
 
+    /// The values of all parameters and states, an optimizer's too, by name; waits for what was started. Another store with
+    /// the same programs goes on from them bit for bit ([`Store::set_all`]).
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn all(&self) -> Result<BTreeMap<String, Array>> {
+        let entries: Vec<(String, Entry, Buffer)> = {
+            let content = self.lock();
+            let buffer = |entry: &Entry| content.segments[entry.segment].buffer.clone();
+            content.entries.iter().map(|(name, entry)| (name.clone(), entry.clone(), buffer(entry))).collect()
+        };
+        let part = |(_, entry, buffer): &'_ (String, Entry, Buffer)| {
+            (buffer.clone(), entry.offset..entry.offset + entry.ty.words())
+        };
+        let parts: Vec<_> = entries.iter().map(part).collect();
+        let parts: Vec<_> = parts.iter().map(|(buffer, range)| (buffer, range.clone())).collect();
+        let words = pollster::block_on(self.0.device.read_parts(&parts))?;
+        let mut rest = words.as_slice();
+        let array = |(name, entry, _): (String, Entry, Buffer)| {
+            let (own, others) = rest.split_at(entry.ty.words());
+            rest = others;
+            Ok((name, Array::from_words(&entry.ty.shape, entry.ty.dtype, own)?))
+        };
+        entries.into_iter().map(array).collect()
+    }
+
+    /// Sets all parameters and states to what [`Store::all`] gave of a store with the same programs.
+    ///
+    /// # Errors
+    /// When a name is unknown or missing, or a type differs; then nothing is changed.
+    pub fn set_all(&self, values: &BTreeMap<String, Array>) -> Result<()> {
+        let other = "they are of another model or optimizer";
+        for (name, value) in values {
+            let Ok((entry, _)) = self.find(name) else {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!("the values have {name:?}, which is unknown; {other}"),
+                ));
+            };
+            if value.shape() != entry.ty.shape || value.dtype() != entry.ty.dtype {
+                let (ty, given) = (entry.ty, format!("{}{:?}", value.dtype(), value.shape()));
+                return Err(Error::new(
+                    ErrorKind::Shape,
+                    format!("{name:?} is {ty}, and {given} in the values; {other}"),
+                ));
+            }
+        }
+        let missing = self.lock().entries.keys().find(|name| !values.contains_key(*name)).cloned();
+        if let Some(missing) = missing {
+            return Err(Error::new(ErrorKind::Config, format!("the values lack {missing:?}; {other}")));
+        }
+        values.iter().try_for_each(|(name, value)| self.set(name, value))
+    }
+
     /// The names of what belongs to the model, not to its training.
     fn of_model(&self) -> Vec<String> {
-        let of_training = ["optimizer.", "random.", "metrics."];
-        let content = self.lock();
-        let names = content.entries.keys().filter(|name| !of_training.iter().any(|prefix| name.starts_with(prefix)));
-        names.cloned().collect()
+        self.lock().entries.keys().filter(|name| !is_of_training(name)).cloned().collect()
     }
 
     /// Sets parameters and states by name; each must exist with this type.

@@ -311,25 +311,7 @@ fn wrapped_optimizers_do_not_notice_the_scale() {
 /// Every `f16`, numbers between, ties, and what is out of range: the same bits on every device, and those of the host.
 #[test]
 fn conversions_have_the_same_bits_everywhere() {
-    let mut numbers: Vec<f32> = Vec::new();
-    for bits in (0..=u16::MAX).step_by(7) {
-        let exact = Array::from_words(&[1], DType::F16, &[u32::from(bits)]).unwrap().item().unwrap() as f32;
-        numbers.extend([exact, exact * 1.0001, exact * (1.0 + 2f32.powi(-11)), exact * 1e-3]);
-    }
-    numbers.extend([
-        65519.0,
-        65519.996,
-        65520.0,
-        1e30,
-        f32::MIN_POSITIVE,
-        f32::INFINITY,
-        2f32.powi(-25),
-        2.9e-8,
-        3.1e-8,
-    ]);
-    // NaN have many bits.
-    numbers.retain(|x| !x.is_nan());
-    let array = Array::new(&[numbers.len()], numbers).unwrap();
+    let array = common::halves::numbers();
     let wanted = array.cast(DType::F16);
     for device in devices() {
         let store = Store::new(&device, 0);

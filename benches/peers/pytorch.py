@@ -1,9 +1,11 @@
-"""The suite of `neuropil bench` in PyTorch, on the same shapes: `python3 pytorch.py [cpu|cuda] [quick|full]`.
+"""The suite of `neuropil bench` in PyTorch, on the shapes of suite.json: `python3 pytorch.py [cpu|cuda] [quick|full]`.
 
 Operands are made once, every number is the median of ten runs after two, TF32 is off. Images are NCHW in memory format
 channels_last, which is what `neuropil` has.
 """
 
+import json
+import pathlib
 import statistics
 import sys
 import time
@@ -14,6 +16,7 @@ from torch import nn
 
 DEVICE = sys.argv[1] if len(sys.argv) > 1 else "cpu"
 FULL = len(sys.argv) > 2 and sys.argv[2] == "full"
+SUITE = json.loads((pathlib.Path(__file__).parent.parent / "suite.json").read_text())
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
 torch.backends.cudnn.benchmark = True
@@ -40,22 +43,27 @@ def image(*shape):
     return torch.rand(shape, device=DEVICE).to(memory_format=torch.channels_last)
 
 
+def wanted(kind):
+    return [shape for shape in SUITE[kind] if FULL or shape["suite"] == "quick"]
+
+
 def products():
-    for side in [256, 512, 1024] + ([2048, 4096] if FULL else []):
+    for side in [shape["side"] for shape in wanted("products")]:
         a, b = torch.rand(side, side, device=DEVICE), torch.rand(side, side, device=DEVICE)
         report(f"matmul {side}", median(lambda: a @ b), 2 * side**3)
 
 
 def convolutions():
-    shapes = [(64, 28, 32, 64)] + ([(128, 32, 64, 64)] if FULL else [])
-    for batch, side, channels, outputs in shapes:
-        name = f"conv 3×3 [{batch},{side},{side},{channels}]→{outputs}"
-        operations = 2 * batch * side * side * channels * outputs * 9
-        x, weight = image(batch, channels, side, side), image(outputs, channels, 3, 3)
+    for shape in wanted("convolutions"):
+        batch, side, channels, outputs, kernel = (shape[of] for of in ["batch", "side", "channels", "outputs", "kernel"])
+        name = f"conv {kernel}×{kernel} [{batch},{side},{side},{channels}]→{outputs}"
+        operations = 2 * batch * side * side * channels * outputs * kernel**2
+        x, weight = image(batch, channels, side, side), image(outputs, channels, kernel, kernel)
         upstream = image(batch, outputs, side, side)
-        report(name, median(lambda: F.conv2d(x, weight, padding=1)), operations)
+        padding = kernel // 2
+        report(name, median(lambda: F.conv2d(x, weight, padding=padding)), operations)
         gradient = lambda mask: torch.ops.aten.convolution_backward(
-            upstream, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask
+            upstream, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, mask
         )
         report(f"{name}, input gradient", median(lambda: gradient([True, False, False])), operations)
         report(f"{name}, weight gradient", median(lambda: gradient([False, True, False])), operations)
@@ -75,13 +83,23 @@ class Residual(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
-def resnet20():
-    layers, width = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
-    for stage, channels in enumerate([16, 32, 64]):
-        for block in range(3):
+def residual_stages(layers, channels_of_stages, blocks):
+    width = channels_of_stages[0]
+    for stage, channels in enumerate(channels_of_stages):
+        for block in range(blocks):
             layers.append(Residual(width, channels, 2 if stage > 0 and block == 0 else 1))
             width = channels
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+
+
+def resnet20():
+    stem = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    return residual_stages(stem, [16, 32, 64], 3)
+
+
+def resnet18():
+    stem = [nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    return residual_stages(stem + [nn.MaxPool2d(3, 2, 1)], [64, 128, 256, 512], 2)
 
 
 def depthwise_cnn():
@@ -105,16 +123,13 @@ def two_convolutions():
 
 
 def steps():
-    batch = 128 if FULL else 16
-    models = [
-        ("CNN, 64 of 28×28×1", two_convolutions, (64, 1, 28, 28)),
-        ("depthwise CNN, 32 of 28×28×1", depthwise_cnn, (32, 1, 28, 28)),
-        (f"ResNet-20, {batch} of 32×32×3", resnet20, (batch, 3, 32, 32)),
-    ]
-    for name, build, shape in models:
-        model = build().to(DEVICE).to(memory_format=torch.channels_last)
+    networks = {"CNN": two_convolutions, "depthwise CNN": depthwise_cnn, "ResNet-20": resnet20, "ResNet-18": resnet18}
+    for shape in wanted("steps"):
+        batch, (height, width, channels) = shape["batch"], shape["image"]
+        name = f"{shape['network']}, {batch} of {height}×{width}×{channels}"
+        model = networks[shape['network']]().to(DEVICE).to(memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        images, labels = image(*shape), torch.full((shape[0],), 3, device=DEVICE)
+        images, labels = image(batch, channels, height, width), torch.full((batch,), 3, device=DEVICE)
 
         def step():
             optimizer.zero_grad(set_to_none=True)

@@ -29,14 +29,12 @@ fn pixel_at(position: vec3<u32>, tap: vec2<u32>) -> i32 {
 
 // The flat position whose tap (r, s) reads a pixel, or -1 if there is none.
 fn position_reading(pixel: vec3<u32>, tap: vec2<u32>) -> i32 {
-    let h = i32(pixel.y + PADDING_H) - i32(tap.x * DILATION_H);
-    let w = i32(pixel.z + PADDING_W) - i32(tap.y * DILATION_W);
-    if (h < 0 || w < 0) {
-        return -1;
-    }
-    let p = u32(h) / STRIDE_H;
-    let q = u32(w) / STRIDE_W;
-    if (p * STRIDE_H != u32(h) || q * STRIDE_W != u32(w) || p >= POSITIONS_P || q >= POSITIONS_Q) {
+    // What lies before the first position wraps to large numbers, which are beyond the last.
+    let h = pixel.y + PADDING_H - tap.x * DILATION_H;
+    let w = pixel.z + PADDING_W - tap.y * DILATION_W;
+    let p = h / STRIDE_H;
+    let q = w / STRIDE_W;
+    if (p * STRIDE_H != h || q * STRIDE_W != w || p >= POSITIONS_P || q >= POSITIONS_Q) {
         return -1;
     }
     return i32((pixel.x * POSITIONS_P + p) * POSITIONS_Q + q);

@@ -57,8 +57,8 @@ pub fn variants(device: &Device) -> Vec<Variant> {
     }
     let checked = Variant {
         name: "checked",
-        description: "shaders with every runtime check that a browser compiles in",
-        options: Options { checked: true, ..used },
+        description: "shaders with every runtime check that a browser compiles in, dispatched in rows as very large tensors are",
+        options: Options { checked: true, folded: true, ..used },
         cases: Cases::All,
     };
     let other = |tiles: Tiles| Variant {

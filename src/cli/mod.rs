@@ -3,7 +3,7 @@
 //! Each command is a file with its arguments and a function `run`; all of them use the public interface of the library
 //! alone. Results go to stdout, as text or with `--json` as one JSON object a line; progress and errors go to stderr. The
 //! exit code is 0 only when what was asked for happened, 1 when `check` found a wrong number, else 2 with one line that
-//! says what is wrong and what to do. Before: everything else.
+//! says what is wrong and what to do. A run that Ctrl-C ended gives 130. Before: everything else.
 
 mod bench;
 mod check;
@@ -18,6 +18,7 @@ mod predict;
 mod report;
 #[cfg(test)]
 mod report_tests;
+mod run;
 mod source;
 mod train;
 mod tuning;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use neuropil::{Device, Error, ErrorKind};
 
 use output::Output;
@@ -54,7 +55,7 @@ enum Command {
     /// Download public data sets
     Data(data::Arguments),
     /// Train a network and, with --save, keep it in a file
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     /// Measure a saved network on the test images of a data set
     Evaluate(evaluate::Arguments),
     /// Classify images with a saved network
@@ -85,6 +86,8 @@ enum Stop {
     Error(Error),
     /// Numbers are wrong; the findings have been printed.
     Wrong,
+    /// Somebody pressed Ctrl-C; what was done is saved.
+    Interrupted,
     /// Nobody reads stdout any more, as after `| head`.
     Closed,
 }
@@ -109,12 +112,9 @@ impl From<io::Error> for Stop {
 pub fn main() -> ExitCode {
     silence_wayland();
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let outcome = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => run(&cli),
-        Err(error) => usage(&error, &arguments),
-    };
-    ExitCode::from(match outcome {
+    ExitCode::from(match parsed_and_run(&arguments) {
         Ok(()) => 0,
+        Err(Stop::Interrupted) => run::watch::INTERRUPTED,
         Err(Stop::Wrong) => 1,
         Err(Stop::Error(error)) => {
             print_error(&error);
@@ -125,14 +125,41 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn run(cli: &Cli) -> Result<(), Stop> {
+/// Parses the arguments, with those of a config behind them, and does what they say.
+fn parsed_and_run(arguments: &[OsString]) -> Result<(), Stop> {
+    let mut command = Cli::command();
+    // Gives the subcommands what all take.
+    command.build();
+    let parse = |arguments: &[OsString]| command.clone().try_get_matches_from(arguments);
+    let mut matches = match parse(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error, arguments),
+    };
+    let train = command.find_subcommand("train").zip(matches.subcommand_matches("train"));
+    let expanded = train.map(|(train, given)| run::config::expand(arguments, train, given)).transpose()?.flatten();
+    if let Some((expanded, file)) = expanded {
+        matches = parse(&expanded).map_err(|error| {
+            bad_argument(format!("{}: {}; see `neuropil train --help`", file.display(), one_line(&error)))
+        })?;
+    }
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => run(&cli, &command, &matches),
+        Err(error) => usage(&error, arguments),
+    }
+}
+
+fn run(cli: &Cli, command: &clap::Command, matches: &ArgMatches) -> Result<(), Stop> {
     let (common, output) = (&cli.common, Output::new(cli.common.json));
     match &cli.command {
         Command::Info => info::run(common, &output),
         Command::Bench(arguments) => bench::run(arguments, common, &output),
         Command::Check(arguments) => check::run(arguments, common, &output),
         Command::Data(arguments) => data::run(arguments, &output),
-        Command::Train(arguments) => train::run(arguments, common, &output),
+        Command::Train(arguments) => {
+            let config = command.find_subcommand("train").zip(matches.subcommand_matches("train"));
+            let config = config.map(|(train, given)| run::config::Config::of(train, given)).transpose()?;
+            train::run(arguments, config.unwrap_or_default(), common, &output)
+        }
         Command::Evaluate(arguments) => evaluate::run(arguments, common, &output),
         Command::Predict(arguments) => predict::run(arguments, common, &output),
     }
@@ -170,6 +197,12 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// Parses a number of things, or of one of them.
 fn whole<N: FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| "give a whole number from 0".to_owned())
+}
+
+/// Parses a number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "give a number above 0".to_owned())
 }
 
 /// An error about an argument.

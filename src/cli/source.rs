@@ -71,6 +71,23 @@ impl Choice {
         DatasetName::from_str(text, false).ok().map(Choice::Known)
     }
 
+    /// What the command line calls it, from anywhere.
+    ///
+    /// # Errors
+    /// When it is a folder whose path is not Unicode, which a config cannot hold.
+    pub fn to_text(&self) -> Result<String, Error> {
+        match self {
+            Choice::Known(name) => Ok(name.as_str().to_owned()),
+            Choice::Folder(path) | Choice::Arrays(path) | Choice::Table(path) => {
+                let path = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
+                path.to_str().map(str::to_owned).ok_or_else(|| {
+                    let text = format!("--dataset {}: a config can hold Unicode alone; rename it", path.display());
+                    Error::new(ErrorKind::Config, text)
+                })
+            }
+        }
+    }
+
     /// What a saved network calls the data set, of which `data` is a part.
     pub fn saved(&self, data: &Dataset) -> String {
         match self {

@@ -2,9 +2,9 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -15,6 +15,11 @@ use neuropil::{Device, Error, ErrorKind, Precision};
 
 use super::model::shape_text;
 use super::output::{Output, Record, counted, device_line, device_name, percent};
+use super::run::RunArguments;
+use super::run::config::Config;
+use super::run::folder::Folder;
+use super::run::recipe::Recipe;
+use super::run::watch::{Times, Watch, interrupts};
 use super::source::{Choice, DatasetName, Source};
 use super::tuning::TuningArguments;
 use super::{Common, Stop, at_least_one, whole};
@@ -33,6 +38,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = Settings::default().batch_size)]
     #[arg(value_parser = at_least_one, allow_negative_numbers = true)]
     batch_size: usize,
+    #[command(flatten)]
+    recipe: Recipe,
     /// Random changes of training images, such as flip,shift=4: flip (left to right), rotate=DEGREES, shift=PIXELS (a crop of
     /// the image with a border), brightness=SHARE, contrast=SHARE, cutout=PIXELS (a square is left out), mixup=NUMBER (pairs
     /// are mixed, with shares of this Beta distribution)
@@ -41,10 +48,6 @@ pub struct Arguments {
     /// Let every class come equally often, however many images it has
     #[arg(long)]
     balanced: bool,
-    /// The largest learning rate; it rises to it and falls to zero
-    #[arg(long, value_name = "RATE", default_value_t = Settings::LEARNING_RATE)]
-    #[arg(value_parser = positive, allow_negative_numbers = true)]
-    learning_rate: f64,
     /// How activations are stored: f32, or mixed for f16 where that is safe (half the memory; needs shader-f16 of a GPU)
     #[arg(long, value_name = "f32|mixed", default_value = "f32", value_parser = precision)]
     precision: Precision,
@@ -63,6 +66,8 @@ pub struct Arguments {
     /// Keep the trained network in this file
     #[arg(long, value_name = "FILE.safetensors")]
     save: Option<PathBuf>,
+    #[command(flatten)]
+    keeping: RunArguments,
     /// Replay every N-th step on the reference, and stop at the first operation that computes something wrong
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     verify: Option<usize>,
@@ -94,11 +99,6 @@ fn precision(text: &str) -> Result<Precision, String> {
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
-    number.ok_or_else(|| "give a number above 0".to_owned())
-}
-
 impl Arguments {
     /// The network for images `[H, W, C]` of `shape`.
     fn model_for(&self, [height, width, _]: [usize; 3]) -> &str {
@@ -112,31 +112,42 @@ impl Arguments {
     fn settings(&self, images: usize) -> Settings {
         let default = Settings::default();
         let epochs = if images > LARGE { EPOCHS_OF_LARGE } else { default.epochs };
-        Settings {
+        self.recipe.apply(Settings {
             epochs: self.epochs.unwrap_or(epochs),
             batch_size: self.batch_size,
             precision: self.precision,
             augmentation: self.augment,
             balanced: self.balanced,
             seed: self.seed,
-            ..default.learning_rate(self.learning_rate)
-        }
+            ..default
+        })
     }
 }
 
 /// Trains, prints every epoch, saves.
-pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<(), Stop> {
+pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Output) -> Result<(), Stop> {
     let choice = arguments.source.dataset.clone().unwrap_or(Choice::Known(DatasetName::Digits));
     let (train, test) = arguments.source.load(&choice)?;
     if let Some(path) = &arguments.save {
         check_writable(path)?;
     }
-    let device = arguments.tuning.apply(common.open_device()?)?;
     let start = Instant::now();
+    let settings = arguments.settings(train.len());
+    let keeping = &arguments.keeping;
+    let resumed = keeping.resume.as_ref().map(|path| Folder::open(path, keeping.keep)).transpose()?;
+    let device = arguments.tuning.apply(common.open_device()?, resumed.as_ref())?;
+    let folder = match (&keeping.run, resumed) {
+        (Some(path), _) => {
+            let config = complete(config, &choice, &settings, &device)?;
+            Some(Folder::create(path, &config, keeping.keep)?)
+        }
+        (None, resumed) => resumed,
+    };
     let model_name = arguments.model_for(train.image_shape());
     let model = models::by_name(model_name, train.classes())?;
-    let mut trainer = Trainer::new(&device, model, train.image_shape(), arguments.settings(train.len()));
-    if let Some(path) = &arguments.from {
+    let mut trainer = Trainer::new(&device, model, train.image_shape(), settings);
+    let last = if keeping.resume.is_some() { folder.as_ref().map(Folder::last).transpose()?.flatten() } else { None };
+    if let (None, Some(path)) = (&last, &arguments.from) {
         let new: Vec<&str> = arguments.new.iter().map(String::as_str).collect();
         trainer.start_from(&ModelFile::load(path)?.weights, &new)?;
     } else {
@@ -148,37 +159,66 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     trainer.verify(arguments.verify.unwrap_or(0));
     trainer.detect_nonfinite(arguments.detect_nonfinite);
     trainer.train_program(arguments.batch_size.min(train.len()))?;
+    if let Some(last) = &last {
+        trainer.restore(last)?;
+        // It may have been killed between a checkpoint and this.
+        if let Some(folder) = &folder {
+            folder.write_metrics(trainer.progress())?;
+        }
+    }
     if !arguments.quiet {
         print_start(arguments, &trainer, (&train, &test), &device, output)?;
     }
 
-    let epochs = fit(&mut trainer, (&train, &test), arguments.quiet, output);
-    arguments.tuning.keep(&device)?;
+    let info = ModelInfo {
+        model: model_name.to_owned(),
+        class_names: train.class_names().to_vec(),
+        image_shape: train.image_shape(),
+        dataset: choice.saved(&train),
+    };
+    let kept = folder.as_ref().map(|folder| (folder, &info));
+    let epochs = fit(&mut trainer, (&train, &test), kept, arguments, output);
+    // What a run goes on with may be what there was no time to measure.
+    if keeping.resume.is_none() {
+        arguments.tuning.keep(&device)?;
+    }
     let epochs = epochs?;
     let Some(Epoch { number, test: Some(last), .. }) = epochs.last() else {
         return Err(Error::new(ErrorKind::Config, "no epoch was trained").into());
     };
-    if let Some(path) = &arguments.save {
-        let info = ModelInfo {
-            model: model_name.to_owned(),
-            class_names: train.class_names().to_vec(),
-            image_shape: train.image_shape(),
-            dataset: choice.saved(&train),
-        };
-        ModelFile { info, weights: trainer.store().weights()? }.save(path)?;
+    let mut saved = Vec::new();
+    if arguments.save.is_some() || folder.is_some() {
+        let file = ModelFile { info, weights: trainer.store().weights()? };
+        if let Some(path) = &arguments.save {
+            file.save(path)?;
+            saved.push(path.display().to_string());
+        }
+        if let Some(folder) = &folder {
+            let path = folder.write_model(&file).map_err(|error| folder.with_remedy(&error))?;
+            saved.push(path.display().to_string());
+        }
     }
 
     let seconds = start.elapsed().as_secs_f64();
     let record = Record::event("done").with("device", device.name()).with("epochs", *number);
     let record = record.with_number("test_accuracy", last.accuracy).with_number("test_loss", last.loss);
-    let saved = arguments.save.as_ref().map(|path| path.display().to_string());
-    let record = record.with_number("seconds", seconds).with("saved", saved.clone());
-    let saved = saved.map_or(String::new(), |path| format!("; saved in {path}"));
+    let record = record.with_number("seconds", seconds).with("saved", saved.first().cloned());
+    let saved = if saved.is_empty() { String::new() } else { format!("; saved in {}", saved.join(" and ")) };
     let accuracy = percent(last.accuracy);
     let device = device_name(&device);
     let epochs = counted(*number, "epoch");
     let text = format_args!("test accuracy {accuracy} after {epochs}, {seconds:.1} s on {device}{saved}");
     Ok(output.emit(&record, text)?)
+}
+
+/// The config of the run: what depends on data and device is what it came to.
+fn complete(mut config: Config, choice: &Choice, settings: &Settings, device: &Device) -> Result<Config, Error> {
+    let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    config.set("dataset", choice.to_text()?);
+    config.set("epochs", whole(settings.epochs));
+    config.set("batch-size", whole(settings.batch_size));
+    config.set("device", device.name());
+    Ok(config)
 }
 
 /// Fails before the training rather than after it, if there can be no file `path`.
@@ -202,7 +242,7 @@ fn print_start(
     output: &Output,
 ) -> io::Result<()> {
     let Settings { epochs, batch_size, seed, .. } = trainer.settings();
-    let learning_rate = arguments.learning_rate;
+    let learning_rate = arguments.recipe.learning_rate;
     let (model, parameters) = (arguments.model_for(train.image_shape()), trainer.store().parameter_count());
     let record = Record::event("start")
         .with_device(device)
@@ -214,7 +254,8 @@ fn print_start(
         .with("epochs", *epochs)
         .with("batch_size", *batch_size)
         .with("learning_rate", learning_rate)
-        .with("seed", *seed);
+        .with("seed", *seed)
+        .with("steps_done", trainer.progress().steps);
     output.record(&record)?;
 
     output.text(device_line(device))?;
@@ -223,31 +264,55 @@ fn print_start(
     output.text(format_args!("{name}: {train} training and {test} test images of {shape}, {classes} classes"))?;
     output.text(format_args!(
         "{model}: {parameters} parameters; batches of {batch_size}, learning rate {learning_rate}, seed {seed}"
-    ))
+    ))?;
+    match trainer.progress().steps {
+        0 => Ok(()),
+        done => output.text(format_args!("goes on after step {done}")),
+    }
 }
 
-/// Trains with a line an epoch, unless `quiet`.
+/// Trains with a line an epoch, unless it shall be quiet. Keeps the run in a folder, if it has one.
 fn fit(
     trainer: &mut Trainer,
     (train, test): (&Dataset, &Dataset),
-    quiet: bool,
+    kept: Option<(&Folder, &ModelInfo)>,
+    arguments: &Arguments,
     output: &Output,
 ) -> Result<Vec<Epoch>, Stop> {
     let Settings { epochs, batch_size, .. } = *trainer.settings();
-    let progress = (!quiet).then(|| output.progress(epochs * train.len().div_ceil(batch_size), "steps"));
-    let on_step = |done, _| {
-        if let Some(progress) = &progress {
-            progress.set(done);
-        }
+    let quiet = arguments.quiet;
+    let keeping = &arguments.keeping;
+    let mut watch = Watch {
+        progress: (!quiet).then(|| output.progress(epochs * train.len().div_ceil(batch_size), "steps")),
+        print: &mut |epoch| if quiet { Ok(()) } else { print_epoch(epoch, epochs, output) },
+        folder: kept,
+        times: Times {
+            steps: keeping.checkpoint_every,
+            age: Duration::try_from_secs_f64(60.0 * keeping.checkpoint_minutes).unwrap_or(Duration::MAX),
+        },
+        saved: Instant::now(),
+        events: kept.filter(|_| keeping.tensorboard).map(|(folder, _)| folder.events(trainer)).transpose()?,
+        interrupted: kept.map(|_| interrupts()).transpose()?.unwrap_or_default(),
+        unprinted: None,
     };
-    let mut printed = Ok(());
-    let done = trainer.fit_with_steps(train, Some(test), on_step, |epoch| {
-        if !quiet {
-            printed = print_epoch(epoch, epochs, output);
-        }
-        if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    Ok(printed.map(|()| done)?)
+    let done = trainer.fit_with(train, Some(test), &mut watch);
+    let (interrupted, unprinted) = (watch.interrupted.clone(), watch.unprinted.take());
+    drop(watch);
+    let done = match (done, kept) {
+        (Err(error), Some((folder, _))) => return Err(folder.with_remedy(&error).into()),
+        (done, _) => done?,
+    };
+    if let Some(error) = unprinted {
+        return Err(error.into());
+    }
+    let complete = done.len() == epochs || trainer.stops_early();
+    if let (true, false, Some((folder, _))) = (interrupted.load(Ordering::Relaxed), complete, kept) {
+        let (steps, command) = (trainer.progress().steps, folder.resume_command());
+        let record = Record::event("stopped").with("steps", steps).with("resume", command.as_str());
+        output.emit(&record, format_args!("stopped and saved after step {steps}; `{command}` goes on"))?;
+        return Err(Stop::Interrupted);
+    }
+    Ok(done)
 }
 
 fn print_epoch(epoch: &Epoch, epochs: usize, output: &Output) -> io::Result<()> {

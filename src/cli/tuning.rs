@@ -7,6 +7,8 @@ use neuropil::device::{Options, Tuning};
 use neuropil::format::tunings;
 use neuropil::{Device, Error};
 
+use super::run::folder::Folder;
+
 /// How the kernels of a GPU are chosen.
 #[derive(Args)]
 pub struct TuningArguments {
@@ -30,11 +32,11 @@ enum Tune {
 }
 
 impl TuningArguments {
-    /// The device with its tuning switched on, and the choices of earlier runs.
+    /// The device with its tuning switched on, and the choices of a run that goes on, then those of other runs.
     ///
     /// # Errors
     /// When the device cannot be opened so, or a file that was named is none of tunings.
-    pub fn apply(&self, device: Device) -> Result<Device, Error> {
+    pub fn apply(&self, device: Device, run: Option<&Folder>) -> Result<Device, Error> {
         let tuning = match self.tune {
             _ if self.deterministic || device.adapter().is_none() => return Ok(device),
             Tune::Off => return Ok(device),
@@ -42,6 +44,9 @@ impl TuningArguments {
             Tune::Full => Tuning::Full,
         };
         let device = device.reopened_with(Options { tuning, ..device.options() })?;
+        if let Some(run) = run {
+            run.load_tunings(&device)?;
+        }
         if let Some(path) = self.file().filter(|path| path.exists()) {
             match tunings::load(&path) {
                 Ok(known) => known.iter().for_each(|tunings| {

@@ -44,6 +44,8 @@ pub struct Options {
     pub guards: bool,
     /// The form of matrix products.
     pub tiles: Tiles,
+    /// Dispatch in short rows of workgroups, as otherwise only very large tensors are (for tests).
+    pub folded: bool,
     /// Run every operation in kernels of its own (for tests and comparisons).
     pub unfused: bool,
     /// Whether the form of products is measured, where it is [`Tiles::Auto`].
@@ -460,6 +462,14 @@ impl Device {
         }
     }
 
+    /// Loses a GPU, as a driver that resets or a cable that is pulled does: what is asked of it from now on is an error. For
+    /// tests of what comes after. The CPU stays.
+    pub fn destroy(&self) {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.destroy();
+        }
+    }
+
     /// Makes a schedule runnable over `buffers`, one for each of its arenas.
     ///
     /// # Errors
@@ -558,6 +568,15 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu => Tunings::default(),
             Backend::Gpu(gpu) => gpu.tunings(),
+        }
+    }
+
+    /// As [`Device::tunings`], with the tiles that are used where there was no time to measure: another device that loads
+    /// them computes the same bits.
+    pub fn tunings_in_use(&self) -> Tunings {
+        match &self.0.backend {
+            Backend::Cpu => Tunings::default(),
+            Backend::Gpu(gpu) => gpu.tunings_in_use(),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use super::{Activation, BatchNorm, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, Module, Sequential};
 use crate::error::{Error, ErrorKind, Result};
+use crate::shape::Window;
 use crate::tensor::{Scope, Tensor};
 
 /// The names that [`by_name`] knows.
-pub const NAMES: &[&str] = &["small_cnn", "mlp", "resnet20", "depthwise_cnn"];
+pub const NAMES: &[&str] = &["small_cnn", "mlp", "resnet20", "resnet18", "depthwise_cnn"];
 
 /// The network called `name`, with `classes` outputs.
 ///
@@ -16,6 +17,7 @@ pub fn by_name(name: &str, classes: usize) -> Result<Sequential> {
         "small_cnn" => Ok(small_cnn(classes)),
         "mlp" => Ok(mlp(classes)),
         "resnet20" => Ok(resnet20(classes)),
+        "resnet18" => Ok(resnet18(classes)),
         "depthwise_cnn" => Ok(depthwise_cnn(classes)),
         other => Err(Error::new(ErrorKind::Config, format!("no model {other:?}; there are {}", NAMES.join(", ")))),
     }
@@ -96,14 +98,29 @@ impl Module for ResidualBlock {
 /// The ResNet for CIFAR images with 20 layers: a convolution, three stages of three residual blocks with 16, 32 and 64
 /// channels, global average pooling and a linear layer (He et al. 2015, section 4.2).
 pub fn resnet20(classes: usize) -> Sequential {
-    let mut model = Sequential::new().named("stem", ConvBlock { conv: Conv2d::new(16, 3).padding(1) });
-    for (stage, channels) in [16, 32, 64].into_iter().enumerate() {
-        for block in 0..3 {
+    let stem = Sequential::new().named("stem", ConvBlock { conv: Conv2d::new(16, 3).padding(1) });
+    residual_stages(stem, &[16, 32, 64], 3).named("head", Linear::new(classes))
+}
+
+/// The ResNet of 18 layers for images of 224×224 (same paper): a 7×7 convolution and a max pool, each of stride 2, then
+/// four stages of two blocks.
+pub fn resnet18(classes: usize) -> Sequential {
+    let pool = MaxPool2d { window: Window::new([3, 3]).stride(2).padding(1), ceil_mode: false };
+    let stem = Sequential::new()
+        .named("stem", ConvBlock { conv: Conv2d::new(64, 7).padding(3).stride(2) })
+        .named("pool1", pool);
+    residual_stages(stem, &[64, 128, 256, 512], 2).named("head", Linear::new(classes))
+}
+
+/// `blocks` residual blocks a stage, of which the first halves the image after the first stage, and the mean over pixels.
+fn residual_stages(mut model: Sequential, channels: &[usize], blocks: usize) -> Sequential {
+    for (stage, &channels) in channels.iter().enumerate() {
+        for block in 0..blocks {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
             model = model.named(&format!("stage{}_{}", stage + 1, block + 1), ResidualBlock { channels, stride });
         }
     }
-    model.named("pool", GlobalAvgPool2d).named("head", Linear::new(classes))
+    model.named("pool", GlobalAvgPool2d)
 }
 
 /// A depthwise 3×3 convolution and a 1×1 convolution, each with batch norm and ReLU (Howard et al. 2017, arXiv 1704.04861).

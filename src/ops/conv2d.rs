@@ -555,6 +555,7 @@ pub fn samples() -> Vec<Sample> {
         case("depthwise, stride 3, dilation 2", [2, 9, 8, 5], 10, window(3, 2).stride(3).padding(1).dilation(2), 5),
         case("depthwise, uneven padding", [2, 5, 6, 3], 3, uneven, 3),
         case("depthwise, kernel above image", [1, 2, 3, 4], 4, window(5, 5).padding(2), 4),
+        case("depthwise, a position more than blocks", [1, 5, 5, 3], 3, window(3, 3), 3),
         case("depthwise, many positions", [3, 17, 13, 2], 2, window(2, 2), 2),
         case("between tiles", [2, 9, 8, 20], 40, window(3, 3).padding(1), 1),
         case("across tiles", [2, 9, 8, 20], 70, window(3, 3).padding(1).stride(2), 1),

@@ -275,6 +275,8 @@ pub fn samples() -> Vec<Sample> {
         }
     }
 
+    samples.push(Sample::new("batch, long sum", matmul(false, false), inputs(&[3, 5, 3000], &[3, 3000, 6]), long));
+
     // [batch of A], [batch of B]
     let batches: &[(&str, &[usize], &[usize])] = &[
         ("batch", &[3], &[3]),

@@ -333,6 +333,10 @@ pub fn samples() -> Vec<Sample> {
             Sample::new("NaN, ties, infinity", reduction(accumulator, &[1]), vec![special.clone()], Tolerance::EXACT);
         samples.push(sample.not_smooth());
     }
+    // The first of the largest may lie with any lane, before or after the lane that it is compared with.
+    let ties = Array::from_fn(&[7, 600], |i| f32::from((i[1] * 7 + i[0] * 13) % 97 == 0));
+    samples
+        .push(Sample::new("far ties", reduction(Accumulator::ArgMax, &[1]), vec![ties], Tolerance::EXACT).not_smooth());
     let empty = |accumulator| {
         Sample::error("no elements", reduction(accumulator, &[1]), vec![data(&[2, 0])], ErrorKind::Shape, "no elements")
     };

@@ -335,6 +335,8 @@ pub fn samples() -> Vec<Sample> {
         samples.extend(both("twice", mode, [2, 3, 4, 4], [6, 8]));
         samples.extend(both("as it is", mode, [1, 3, 5, 2], [3, 5]));
     }
+    samples.extend(both("small shares", bilinear, [1, 2, 3, 1], [3, 170]));
+    samples.extend(both("small shares", area, [1, 12, 13, 1], [1, 1]));
     samples.extend(both("3 and 2 times", nearest, [2, 3, 4, 4], [9, 8]));
     samples.extend(both("a third of 9×6", area, [2, 9, 6, 4], [3, 2]));
     samples.extend(both("to one", area, [2, 7, 5, 6], [1, 1]));

@@ -41,6 +41,8 @@ pub use rmsprop::RmsProp;
 pub use schedule::{Schedule, Span};
 pub use sgd::Sgd;
 
+use std::fmt;
+
 use crate::dtype::DType;
 use crate::tensor::{Gradients, Init, Scope, Tensor, Trace};
 
@@ -51,7 +53,9 @@ pub const RATE_FACTOR: &str = "optimizer.rate_factor";
 ///
 /// The methods wrap it in others; the outermost sees the gradients first. `Sgd::new(0.1).clip_norm(1.0).accumulate(4)`
 /// takes the mean gradient of four runs, limits its norm, and takes a step with it.
-pub trait Optimizer: Send + Sync {
+///
+/// Its `Debug` text says all that it does, such as the learning rate: a checkpoint is continued with the same text alone.
+pub trait Optimizer: fmt::Debug + Send + Sync {
     /// Emits the updates of all parameters that have a gradient.
     fn update(&self, trace: &Trace, gradients: &Gradients);
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::array::Array;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::format::safetensors;
+use crate::store::is_of_training;
 
 /// The most numbers that an image may have: 16 million, as a square of 4,096.
 const MAX_IMAGE: usize = 1 << 24;
@@ -38,30 +39,35 @@ impl ModelFile {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let [height, width, channels] = self.info.image_shape;
-        let class_names = serde_json::to_string(&self.info.class_names).unwrap_or_default();
-        let metadata = [
-            ("neuropil.model", self.info.model.clone()),
-            ("neuropil.class_names", class_names),
-            ("neuropil.image_shape", format!("{height},{width},{channels}")),
-            ("neuropil.dataset", self.info.dataset.clone()),
-        ];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        safetensors::save(path, &self.weights, &metadata)
+        safetensors::save(path, &self.weights, &write_info(&self.info))
     }
 
-    /// Reads a file that [`ModelFile::save`] wrote.
+    /// Reads a file that [`ModelFile::save`] or, with a description of the model, [`super::Checkpoint::save`] wrote.
     ///
     /// # Errors
     /// When it cannot be read, is damaged, or lacks what prediction needs.
     pub fn load(path: &Path) -> Result<Self> {
-        let (weights, metadata) = safetensors::load(path)?;
+        let (mut weights, metadata) = safetensors::load(path)?;
+        weights.retain(|name, _| !is_of_training(name));
         let info = read_info(&metadata).context(|| path.display().to_string())?;
         Ok(ModelFile { info, weights })
     }
 }
 
-fn read_info(metadata: &BTreeMap<String, String>) -> Result<ModelInfo> {
+/// The metadata of a file with this description.
+pub(super) fn write_info(info: &ModelInfo) -> BTreeMap<String, String> {
+    let [height, width, channels] = info.image_shape;
+    let class_names = serde_json::to_string(&info.class_names).unwrap_or_default();
+    let metadata = [
+        ("neuropil.model", info.model.clone()),
+        ("neuropil.class_names", class_names),
+        ("neuropil.image_shape", format!("{height},{width},{channels}")),
+        ("neuropil.dataset", info.dataset.clone()),
+    ];
+    metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+pub(super) fn read_info(metadata: &BTreeMap<String, String>) -> Result<ModelInfo> {
     let get = |key: &str| {
         metadata.get(key).ok_or_else(|| {
             let text = format!("the file has no {key:?}: it holds weights, but was not saved by `neuropil train`");

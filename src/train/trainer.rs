@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::metrics::{self, Metrics};
-use super::{ModelFile, normalization};
+use super::progress::{DataPrint, Progress, damaged};
+use super::{ModelFile, Monitor, normalization};
 use crate::array::Array;
 use crate::check::replay;
 use crate::data::augment::Augmentation;
@@ -34,6 +35,9 @@ pub struct Settings {
     pub schedule: Schedule,
     /// Lowers the learning rate further when the loss no longer falls: that of the test set, or else of the training set.
     pub plateau: Option<Plateau>,
+    /// Ends the run after so many epochs in a row that were no better than the best before them, by the loss of the test set,
+    /// or else of the training set.
+    pub early_stop: Option<usize>,
     /// The share of the target that is spread over all classes.
     pub label_smoothing: f64,
     /// Random changes of images.
@@ -70,6 +74,7 @@ impl Default for Settings {
             optimizer: Settings::default_optimizer(Settings::LEARNING_RATE),
             schedule: Schedule::default(),
             plateau: None,
+            early_stop: None,
             label_smoothing: 0.0,
             augmentation: Augmentation::default(),
             balanced: false,
@@ -94,6 +99,13 @@ pub struct Epoch {
     pub waited: f64,
 }
 
+impl Epoch {
+    /// By what the epoch is judged: the test set, or else the training set.
+    pub fn judged(&self) -> Metrics {
+        self.test.unwrap_or(self.train)
+    }
+}
+
 /// A model in training, or after it.
 pub struct Trainer {
     store: Store,
@@ -107,6 +119,9 @@ pub struct Trainer {
     evaluate_programs: BTreeMap<(usize, bool), Program>,
     predict_programs: BTreeMap<(usize, bool), Program>,
     watch: Watch,
+    progress: Progress,
+    /// Whether the next fit goes on from `progress`, rather than from the beginning.
+    continues: bool,
 }
 
 /// Which steps are judged, and by what.
@@ -137,6 +152,8 @@ impl Trainer {
             evaluate_programs: BTreeMap::new(),
             predict_programs: BTreeMap::new(),
             watch: Watch::default(),
+            progress: Progress::default(),
+            continues: false,
         }
     }
 
@@ -228,7 +245,20 @@ impl Trainer {
         &self.settings
     }
 
-    /// Trains on `train`, testing on `test` after every epoch. `report` gets every epoch and can stop the run.
+    /// How far the run has come, or had come when it ended.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Lets the next fit go on from `progress`, whose state the store holds.
+    pub(super) fn continue_from(&mut self, progress: Progress) {
+        self.watch.steps = progress.steps;
+        self.progress = progress;
+        self.continues = true;
+    }
+
+    /// Trains on `train`, testing on `test` after every epoch. `report` gets every epoch and can stop the run. Gives all
+    /// epochs, after [`Trainer::restore`] also those before.
     ///
     /// # Errors
     /// When the images have another shape, there are none, the loss stops being a number, or the device is lost.
@@ -236,9 +266,9 @@ impl Trainer {
         &mut self,
         train: &Dataset,
         test: Option<&Dataset>,
-        mut report: impl FnMut(&Epoch) -> ControlFlow<()>,
+        report: impl FnMut(&Epoch) -> ControlFlow<()>,
     ) -> Result<Vec<Epoch>> {
-        self.fit_with_steps(train, test, |_, _| {}, &mut report)
+        self.fit_with_steps(train, test, |_, _| {}, report)
     }
 
     /// As [`Trainer::fit`]; `on_step` gets the number of steps done and of all steps after each.
@@ -249,8 +279,22 @@ impl Trainer {
         &mut self,
         train: &Dataset,
         test: Option<&Dataset>,
-        mut on_step: impl FnMut(usize, usize),
-        mut report: impl FnMut(&Epoch) -> ControlFlow<()>,
+        on_step: impl FnMut(usize, usize),
+        report: impl FnMut(&Epoch) -> ControlFlow<()>,
+    ) -> Result<Vec<Epoch>> {
+        self.fit_with(train, test, &mut (on_step, report))
+    }
+
+    /// As [`Trainer::fit`]; `monitor` looks on after every step and epoch, can keep checkpoints and stop the run. A run that
+    /// was stopped goes on, bit for bit, from [`Trainer::checkpoint`].
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`], and those of `monitor`; when the images are others than those of the checkpoint.
+    pub fn fit_with(
+        &mut self,
+        train: &Dataset,
+        test: Option<&Dataset>,
+        monitor: &mut dyn Monitor,
     ) -> Result<Vec<Epoch>> {
         self.check_shape(train)?;
         if train.is_empty() {
@@ -259,55 +303,89 @@ impl Trainer {
         if self.settings.batch_size == 0 {
             return Err(Error::new(ErrorKind::Config, "a batch size of 0 makes no batches; it must be at least 1"));
         }
-        let classes = train.classes();
         let batch_size = self.settings.batch_size.min(train.len());
-        let steps = train.len().div_ceil(batch_size) * self.settings.epochs;
+        let steps_per_epoch = train.len().div_ceil(batch_size);
+        let steps = steps_per_epoch * self.settings.epochs;
         let runs = self.settings.optimizer.runs_per_step().max(1);
-        let mut plateau = self.settings.plateau;
-        let mut done = 0;
-        let mut epochs = Vec::with_capacity(self.settings.epochs);
-        for number in 1..=self.settings.epochs {
-            let start = Instant::now();
-            let mut loader = Loader::start(
-                train,
-                self.order(train, number as u64),
-                Plan {
-                    batch_size,
-                    augmentation: self.settings.augmentation,
-                    seed: self.settings.seed,
-                    epoch: number as u64,
-                    skip: 0,
-                },
-            )?;
+        self.begin(train, steps_per_epoch)?;
+        while self.progress.epochs.len() < self.settings.epochs && !self.stops_early() {
+            let number = self.progress.epochs.len() + 1;
+            let (start, before) = (Instant::now(), self.progress.seconds);
+            let plan = Plan {
+                batch_size,
+                augmentation: self.settings.augmentation,
+                seed: self.settings.seed,
+                epoch: number as u64,
+                skip: self.progress.steps - self.progress.complete(),
+            };
+            let mut loader = Loader::start(train, self.order(train, number as u64), plan)?;
             for batch in &mut loader {
-                let factor = self.settings.schedule.factor(done / runs, steps.div_ceil(runs));
-                self.step_on(&batch?, factor * plateau.map_or(1.0, |plateau| plateau.factor))?;
-                done += 1;
-                on_step(done, steps);
+                let factor = self.settings.schedule.factor(self.progress.steps / runs, steps.div_ceil(runs));
+                let plateau = self.progress.plateau.map_or(1.0, |plateau| plateau.factor);
+                self.step_on(&batch?, factor * plateau)?;
+                self.progress.steps += 1;
+                self.progress.seconds = before + start.elapsed().as_secs_f64();
+                if monitor.step(self, self.progress.steps, steps)?.is_break() {
+                    return Ok(self.progress.epochs.clone());
+                }
             }
-            let waited = loader.waited().as_secs_f64();
-            let train = metrics::take(&self.store)?;
-            if !train.loss.is_finite() {
-                return Err(Error::new(
-                    ErrorKind::Parity,
-                    format!(
-                        "the loss of epoch {number} is {}; lower the learning rate, or give the model one output for each of \
-                         the {classes} classes",
-                        train.loss
-                    ),
-                ));
-            }
+            let trained = self.take_finite(number, train.classes())?;
             let test = test.map(|test| self.evaluate(test)).transpose()?;
-            if let Some(plateau) = &mut plateau {
-                plateau.observe(test.unwrap_or(train).loss);
+            if let Some(plateau) = &mut self.progress.plateau {
+                plateau.observe(test.unwrap_or(trained).loss);
             }
-            let epoch = Epoch { number, train, test, seconds: start.elapsed().as_secs_f64(), waited };
-            epochs.push(epoch);
-            if report(&epoch).is_break() {
+            let seconds = before + start.elapsed().as_secs_f64();
+            let waited = loader.waited().as_secs_f64();
+            let epoch = Epoch { number, train: trained, test, seconds, waited };
+            self.progress.epochs.push(epoch);
+            self.progress.seconds = 0.0;
+            if monitor.epoch(self, &epoch)?.is_break() {
                 break;
             }
         }
-        Ok(epochs)
+        Ok(self.progress.epochs.clone())
+    }
+
+    /// At the beginning, or where a checkpoint was.
+    fn begin(&mut self, train: &Dataset, steps_per_epoch: usize) -> Result<()> {
+        if !std::mem::take(&mut self.continues) {
+            self.progress = Progress::start(&self.settings, train, steps_per_epoch);
+            return Ok(());
+        }
+        let (saved, own) = (&self.progress.data, DataPrint::of(train));
+        if *saved != own {
+            let text = format!(
+                "{}: these are not the images of the checkpoint ({} there, {} here, or other labels); use those it was \
+                 trained on",
+                train.name(),
+                saved.images,
+                own.images
+            );
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        match self.progress.steps_per_epoch == steps_per_epoch && self.progress.is_sound() {
+            true => Ok(()),
+            false => Err(damaged("steps")),
+        }
+    }
+
+    /// Whether the run has ended early, by [`Settings::early_stop`].
+    pub fn stops_early(&self) -> bool {
+        self.settings.early_stop.is_some_and(|patience| self.progress.since_best() >= patience.max(1))
+    }
+
+    /// The metrics of the epoch that was trained, which must be numbers.
+    fn take_finite(&self, number: usize, classes: usize) -> Result<Metrics> {
+        let metrics = metrics::take(&self.store)?;
+        if metrics.loss.is_finite() {
+            return Ok(metrics);
+        }
+        let text = format!(
+            "the loss of epoch {number} is {}; lower the learning rate, or give the model one output for each of the \
+             {classes} classes",
+            metrics.loss
+        );
+        Err(Error::new(ErrorKind::Parity, text))
     }
 
     /// The order of the images in epoch `number`.

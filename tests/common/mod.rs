@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "every test file is a crate of its own and uses a part")]
 
 pub mod golden;
+pub mod halves;
 pub mod model;
 pub mod random_graph;
 
@@ -24,11 +25,18 @@ const VARIABLE: &str = "NEUROPIL_TEST_DEVICE";
 
 /// Guard words around every intermediate tensor, so that a write outside of it is seen. All results are compared, so
 /// kernels need no proof on first use.
-pub const GUARDED: Options =
-    Options { checked: false, guards: true, tiles: Tiles::Auto, tuning: Tuning::Off, unfused: false, unproven: true };
+pub const GUARDED: Options = Options {
+    checked: false,
+    guards: true,
+    tiles: Tiles::Auto,
+    tuning: Tuning::Off,
+    folded: false,
+    unfused: false,
+    unproven: true,
+};
 
-/// Guard words, and shaders with every runtime check that a browser would compile in.
-pub const CHECKED: Options = Options { checked: true, ..GUARDED };
+/// Guard words, shaders with every runtime check that a browser would compile in, and workgroups in rows.
+pub const CHECKED: Options = Options { checked: true, folded: true, ..GUARDED };
 
 /// The GPU under test, one for all tests of a process; `None`, with a word, where it was asked to leave it out.
 pub fn gpu() -> Option<Device> {

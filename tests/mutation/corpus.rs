@@ -51,15 +51,26 @@ struct Kernel {
 /// The kernels of all cases, by their number.
 pub struct Kernels(Vec<Kernel>);
 
-/// The forms of products in which a source's mutants run: its own, or those that differ in what a mistake may mix up.
-pub fn forms_of(path: &str) -> &'static [Tiles] {
-    match path {
-        "lib/matmul_staged.wgsl" => &[Tiles::Staged],
+/// In what form kernels run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Form {
+    pub tiles: Tiles,
+    /// With every runtime check, and dispatched in rows: reads beyond an array give its last element, and there are more
+    /// workgroups than work.
+    pub checked: bool,
+}
+
+/// The forms in which a source's mutants run: of products its own, or those that differ in what a mistake may mix up.
+pub fn forms_of(path: &str) -> Vec<Form> {
+    let tiles: &[Tiles] = match path {
+        // Some have several blocks across, some down.
+        "lib/matmul_staged.wgsl" => &[Tiles::Staged, Tiles::Large],
         "lib/matmul_broadcast.wgsl" => &[Tiles::Broadcast],
-        // Direct tiles have unequal numbers of lanes across and down, staged ones of blocks.
-        "matmul.wgsl" => &[Tiles::Direct, Tiles::Staged],
+        // Direct tiles have unequal numbers of lanes across and down, the others of blocks.
+        "matmul.wgsl" => &[Tiles::Direct, Tiles::Broadcast, Tiles::Staged],
         _ => &[Tiles::Direct],
-    }
+    };
+    [false, true].into_iter().flat_map(|checked| tiles.iter().map(move |&tiles| Form { tiles, checked })).collect()
 }
 
 impl Corpus {
@@ -69,7 +80,7 @@ impl Corpus {
         let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
         let mut kernels = Vec::new();
         let mut named = Vec::new();
-        let forms = [Tiles::Direct, Tiles::Staged, Tiles::Broadcast];
+        let forms = [Tiles::Direct, Tiles::Staged, Tiles::Large, Tiles::Broadcast];
         let forms = forms.into_iter().filter(|&tiles| tiles != Tiles::Broadcast || lanes.is_some());
         for (name, case) in all_cases() {
             let graph = simplify(&case.graph).expect("all cases simplify");
@@ -93,7 +104,7 @@ impl Corpus {
     }
 
     /// The cases that run the place of a site: some that are done soonest, then the largest, where work is split and loops
-    /// are long, then the others, from all sizes alike.
+    /// are long, then the others, from all sizes alike. Among these come first those with a kernel that none before has.
     pub fn running(&self, kernels: &Kernels, site: &Site, tiles: Tiles) -> Vec<usize> {
         let runs = |kernel: &usize| {
             let Kernel { sources, reached } = &kernels.0[*kernel];
@@ -108,7 +119,12 @@ impl Corpus {
         running.extend(rest.split_off(rest.len().saturating_sub(LARGEST)));
         let stride = rest.len().div_ceil(STRATA).max(1);
         running.extend((0..stride).flat_map(|first| rest.iter().skip(first).step_by(stride)));
-        running
+        let mut seen = BTreeSet::new();
+        let (new, known): (Vec<usize>, Vec<usize>) = running.into_iter().partition(|&i| {
+            let running = of_form(&self.cases[i]).into_iter().filter(runs);
+            running.fold(false, |new, kernel| seen.insert(kernel) || new)
+        });
+        [new, known].concat()
     }
 }
 
@@ -151,7 +167,8 @@ fn sources() -> Vec<Source> {
 }
 
 fn all_cases() -> Vec<(String, Case)> {
-    let mut all = Vec::new();
+    let halves = common::halves::case();
+    let mut all = vec![(halves.name.clone(), halves)];
     for family in REGISTRY {
         for sample in (family.samples)() {
             let name =

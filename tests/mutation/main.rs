@@ -2,7 +2,7 @@
 //! samples notice them. It shows that green tests of the operations mean something.
 //!
 //! Without arguments a sample of 40 mutants runs, with `NEUROPIL_SEED` another; `NEUROPIL_MUTANTS=all` runs all,
-//! `NEUROPIL_MUTANTS=PATH` those of a source, and `NEUROPIL_MUTANTS_LOG` names a file with which a run can be interrupted
+//! `NEUROPIL_MUTANTS=open` those that something should notice and nothing has so far, `NEUROPIL_MUTANTS=PATH` those of a source, and `NEUROPIL_MUTANTS_LOG` names a file with which a run can be interrupted
 //! ([`log`]). A mutant that nothing notices must be in `survivors.txt`, with the reason. After a run of all,
 //! `UPDATE_GOLDEN=1` writes `docs/mutation.md`.
 
@@ -33,10 +33,12 @@ fn mistakes_in_shaders_are_noticed() {
     let Some(device) = common::gpu() else { return };
     let (corpus, kernels) = Corpus::new(device.lanes());
     let sites = sites::sites(&corpus.sources);
+    let survivors = Survivors::read();
     let asked = std::env::var("NEUROPIL_MUTANTS").unwrap_or_default();
     let mut chosen: Vec<usize> = match asked.as_str() {
         "all" => (0..sites.len()).collect(),
         "" => sample(sites.len()),
+        "open" => (0..sites.len()).filter(|&i| survivors.is_open(&sites[i].key(&corpus.sources))).collect(),
         part => (0..sites.len()).filter(|&i| corpus.sources[sites[i].source].path.contains(part)).collect(),
     };
     drop(kernels);
@@ -52,7 +54,6 @@ fn mistakes_in_shaders_are_noticed() {
     });
     outcomes.extend(known);
     outcomes.sort_by_key(|(index, _)| *index);
-    let survivors = Survivors::read();
     let mistakes = survivors.judge(&corpus.sources, &sites, &outcomes, asked == "all");
     let valid = outcomes.iter().filter(|(_, outcome)| *outcome != Outcome::Invalid).count();
     let noticed = outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Noticed(_) | Outcome::Stopped)).count();

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use neuropil::check::parity::check_case;
-use neuropil::device::{Options, Rewrite, Tiles};
+use neuropil::device::{Options, Rewrite};
 use neuropil::{Device, ErrorKind};
 
-use super::corpus::{Corpus, Kernels, forms_of};
+use super::corpus::{Corpus, Form, Kernels, forms_of};
 use super::log;
 use super::sites::Site;
 use crate::common;
@@ -23,12 +23,20 @@ use crate::common;
 /// Asks this binary to work.
 pub const WORKER: &str = "NEUROPIL_MUTATION_WORKER";
 
-/// So long a worker may be silent: a case takes a second at most.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// So long a worker may be silent: a case takes a second at most, but may share the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So long a worker may take until it takes sites.
+const PATIENCE_AT_START: Duration = Duration::from_secs(600);
 
-/// So many cases a mutant has to survive: fewer where kernels take long to compile.
-fn most_cases(path: &str) -> usize {
-    if path.contains("matmul") || path.contains("operand") { 80 } else { 600 }
+/// So many cases a mutant has to survive in a form: fewer where kernels take long to compile, and where only what lies
+/// beyond ends is new.
+fn most_cases(path: &str, form: Form) -> usize {
+    match (path.contains("matmul") || path.contains("operand"), form.checked) {
+        (true, false) => 80,
+        (true, true) => 40,
+        (false, false) => 600,
+        (false, true) => 75,
+    }
 }
 
 /// After so many mutants a worker opens its device anew.
@@ -36,6 +44,8 @@ const KERNELS_KEPT: usize = 16;
 
 /// In front of what a worker says; the test harness prints other lines.
 const SAYS: &str = "mutation> ";
+/// What a worker says first.
+const READY: &str = "ready";
 
 /// What became of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +62,13 @@ pub enum Outcome {
 
 /// Takes sites until the input ends.
 pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
-    let mut devices: BTreeMap<Tiles, Device> = BTreeMap::new();
+    let mut devices: BTreeMap<Form, Device> = BTreeMap::new();
     // A sample must give the same wherever it runs, so there the order of cases depends on nothing that went before.
     let sampling = std::env::var_os("NEUROPIL_MUTANTS").is_none();
     // How many mutants of a source each case noticed: those that notice much come first.
     let mut noticed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     let say = |text: &str| println!("{SAYS}{text}");
+    say(READY);
     for (turn, line) in std::io::stdin().lock().lines().enumerate() {
         // A device keeps every kernel that it compiled.
         if turn % KERNELS_KEPT == 0 {
@@ -69,18 +80,20 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
         let (from, to) = (source.text.clone(), site.text.clone());
         let rewrite: Rewrite = Arc::new(move |_: &str, text: &str| text.replace(&from, &to));
         let (mut tried, mut all, mut answer) = (0, 0, None);
-        for &tiles in forms_of(&source.path) {
-            let device = devices.entry(tiles).or_insert_with(|| {
-                let options = Options { tiles, guards: true, unproven: true, ..Options::default() };
+        for form in forms_of(&source.path) {
+            let device = devices.entry(form).or_insert_with(|| {
+                let Form { tiles, checked } = form;
+                let options =
+                    Options { tiles, checked, folded: checked, guards: true, unproven: true, ..Options::default() };
                 common::open_gpu(options).expect("the parent had a device")
             });
             device.rewrite_kernels(Some(rewrite.clone()));
-            let mut running = corpus.running(kernels, site, tiles);
+            let mut running = corpus.running(kernels, site, form.tiles);
             if !sampling {
                 running.sort_by_key(|case| std::cmp::Reverse(noticed.get(&(site.source, *case)).copied().unwrap_or(0)));
             }
             all += running.len();
-            for case in running.into_iter().take(most_cases(&source.path)) {
+            for case in running.into_iter().take(most_cases(&source.path, form)) {
                 say("trying");
                 tried += 1;
                 answer = match check_case(device, &corpus.cases[case].case) {
@@ -158,6 +171,8 @@ impl Worker {
             }
         });
         let input = child.stdin.take().expect("it is piped");
+        let first = said.recv_timeout(PATIENCE_AT_START);
+        assert_eq!(first.as_deref(), Ok(READY), "a worker does not start");
         Worker { child, input, said }
     }
 

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use super::run::Outcome;
 use super::sites::{Site, Source};
 
+/// How reasons begin that say what is missing.
+const OPEN: &str = "Open";
+
 /// The reasons, by site.
 pub struct Survivors {
     pub reasons: BTreeMap<String, String>,
@@ -29,10 +32,17 @@ impl Survivors {
         Survivors { reasons }
     }
 
+    /// Whether something is missing that would notice it.
+    pub fn is_open(&self, key: &str) -> bool {
+        self.reasons.get(key).is_some_and(|reason| reason.starts_with(OPEN))
+    }
+
     /// How many of the mutants that survived compute the same as the original.
     pub fn equivalent(&self, sources: &[Source], sites: &[Site], outcomes: &[(usize, Outcome)]) -> usize {
-        let argued =
-            |site: usize| self.reasons.get(&sites[site].key(sources)).is_some_and(|reason| !reason.starts_with("Open"));
+        let argued = |site: usize| {
+            let key = sites[site].key(sources);
+            self.reasons.contains_key(&key) && !self.is_open(&key)
+        };
         outcomes.iter().filter(|(site, outcome)| matches!(outcome, Outcome::Survived(..)) && argued(*site)).count()
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use neuropil::{Device, Error, Mode, Program, Store};
+use serde::Deserialize;
 
 use super::output::{Output, Record, device_line};
 use super::tuning::TuningArguments;
@@ -36,10 +37,18 @@ pub struct Arguments {
     tuning: TuningArguments,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Suite {
     Quick,
     Full,
+}
+
+impl Suite {
+    /// Whether what belongs to `part` is measured.
+    fn holds(self, part: Suite) -> bool {
+        self == Suite::Full || part == Suite::Quick
+    }
 }
 
 /// Runs of which the median counts, and for how long they may go on.
@@ -48,22 +57,24 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Measures and prints, a line at a time.
 pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<(), Stop> {
-    let device = arguments.tuning.apply(common.open_device()?)?;
+    let device = arguments.tuning.apply(common.open_device()?, None)?;
     output.text(device_line(&device))?;
     let ceilings = Ceilings::measure(&device)?;
     let record = Record::event("device").with_device(&device).with("version", env!("CARGO_PKG_VERSION"));
     let record = record.with_number("copy_gigabytes_per_second", ceilings.bytes / 1e9);
+    let record = record.with_number("memory_gigabytes_per_second", ceilings.bytes_of_memory / 1e9);
     output.record(&record.with_number("gigaflops_per_second", ceilings.operations / 1e9))?;
     output.text(format_args!(
-        "at most {:.1} GB/s (copy), {:.0} GFLOP/s ({})\n",
+        "at most {:.1} GB/s (copy; of 64 MiB {:.1}), {:.0} GFLOP/s ({})\n",
         ceilings.bytes / 1e9,
+        ceilings.bytes_of_memory / 1e9,
         ceilings.operations / 1e9,
         ceilings.how
     ))?;
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|part| name.contains(part.as_str()));
 
     output.text(format_args!("{:<44} {:>10} {:>16} {:>8}", "kernel", "median", "rate", "share"))?;
-    for kernel in suite::kernels(arguments.suite).iter().filter(|kernel| wanted(kernel.name)) {
+    for kernel in suite::kernels(arguments.suite).iter().filter(|kernel| wanted(&kernel.name)) {
         print_kernel(kernel, &device, &ceilings, output)?;
     }
     output.text(format_args!(
@@ -71,7 +82,7 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
         "training step", "median", "images/s", "first", "planned", "at least", "disp."
     ))?;
     let mut traced = arguments.trace.as_deref();
-    for model in suite::models(arguments.suite).iter().filter(|model| wanted(model.name)) {
+    for model in suite::models(arguments.suite).iter().filter(|model| wanted(&model.name())) {
         let program = print_model(model, &device, output)?;
         if let Some(path) = traced.take() {
             write_trace(&program, path)?;
@@ -82,7 +93,7 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
 
 fn print_kernel(kernel: &Kernel, device: &Device, ceilings: &Ceilings, output: &Output) -> Result<(), Stop> {
     let store = Store::new(device, 0);
-    let program = Program::compile(kernel.name, &store, Mode::Train, &kernel.build)?;
+    let program = Program::compile(&kernel.name, &store, Mode::Train, &kernel.build)?;
     let seconds = median(&program)?;
     let (rate, unit, share) = match kernel.rate {
         Rate::Operations(operations) => {
@@ -91,17 +102,17 @@ fn print_kernel(kernel: &Kernel, device: &Device, ceilings: &Ceilings, output: &
         }
         Rate::Bytes(bytes) => (bytes / seconds / 1e9, "GB/s", bytes / seconds / ceilings.bytes),
     };
-    let record = Record::event("kernel").with("name", kernel.name).with_number("seconds", seconds);
+    let record = Record::event("kernel").with("name", kernel.name.as_str()).with_number("seconds", seconds);
     let record = record.with_number("rate", rate).with("unit", unit).with_number("share", share);
-    let (name, milliseconds) = (kernel.name, 1e3 * seconds);
+    let (name, milliseconds) = (&kernel.name, 1e3 * seconds);
     let text = format_args!("{name:<44} {milliseconds:>7.3} ms {rate:>8.1} {unit:<7} {:>6.0} %", 100.0 * share);
     Ok(output.emit(&record, text)?)
 }
 
 fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Program, Stop> {
-    let store = Store::new(device, 0);
+    let (name, store) = (model.name(), Store::new(device, 0));
     let start = Instant::now();
-    let program = Program::compile(model.name, &store, Mode::Train, |trace| model.step(trace))?;
+    let program = Program::compile(&name, &store, Mode::Train, |trace| model.step(trace))?;
     program.run(&[])?;
     device.wait()?;
     let first = start.elapsed().as_secs_f64();
@@ -115,7 +126,7 @@ fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Progra
     let least = 4 * program.schedule().lower_bound;
     let speed = model.batch as f64 / seconds;
     let record = Record::event("step")
-        .with("name", model.name)
+        .with("name", name.as_str())
         .with("batch", model.batch)
         .with("parameters", store.parameter_count())
         .with_number("seconds", seconds)
@@ -127,8 +138,7 @@ fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Progra
         .with("submits", submits);
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     let text = format_args!(
-        "{:<34} {:>6.1} ms {speed:>9.0} {first:>7.2} s {:>5.1} MiB {:>5.1} MiB {dispatches:>6}",
-        model.name,
+        "{name:<34} {:>6.1} ms {speed:>9.0} {first:>7.2} s {:>5.1} MiB {:>5.1} MiB {dispatches:>6}",
         1e3 * seconds,
         mib(planned),
         mib(least)
@@ -137,8 +147,14 @@ fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Progra
     Ok(program)
 }
 
-/// Seconds of a run, the median of several after a first one.
+/// Seconds of a run, the median of several.
 fn median(program: &Program) -> Result<f64, Error> {
+    let seconds = seconds(program)?;
+    Ok(seconds[seconds.len() / 2])
+}
+
+/// Seconds of several runs after a first one, sorted; three at least.
+fn seconds(program: &Program) -> Result<Vec<f64>, Error> {
     let device = program.device();
     program.run(&[])?;
     device.wait()?;
@@ -151,7 +167,7 @@ fn median(program: &Program) -> Result<f64, Error> {
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);
-    Ok(seconds[seconds.len() / 2])
+    Ok(seconds)
 }
 
 /// The steps of one run as complete events of the trace format of Chrome, one after the other.

@@ -1,13 +1,18 @@
 //! What `bench` measures: kernels by themselves, and whole training steps.
+//!
+//! The shapes of products, convolutions and steps are those of `benches/suite.json`, which the programs below
+//! `benches/peers` read as well.
 
 use neuropil::loss::cross_entropy;
-use neuropil::nn::models::{depthwise_cnn, resnet20};
+use neuropil::nn::models::{depthwise_cnn, resnet18, resnet20};
 use neuropil::nn::{Activation, Conv2d, Flatten, Linear, MaxPool2d, Module, Sequential};
 use neuropil::ops::conv2d::{Conv2dGradInput, Conv2dGradWeight};
 use neuropil::optim::{Adam, Optimizer};
 use neuropil::shape::Window;
 use neuropil::tensor::Init;
 use neuropil::{DType, Tensor, Trace};
+
+use serde::Deserialize;
 
 use super::Suite;
 
@@ -21,28 +26,89 @@ pub enum Rate {
 
 /// A kernel to measure.
 pub struct Kernel {
-    pub name: &'static str,
+    pub name: String,
     pub build: Box<dyn Fn(&Trace)>,
     pub rate: Rate,
 }
 
+/// The shapes of `benches/suite.json`.
+#[derive(Deserialize)]
+struct Shapes {
+    products: Vec<Product>,
+    convolutions: Vec<Convolution>,
+    steps: Vec<Model>,
+}
+
+impl Shapes {
+    fn read() -> Self {
+        serde_json::from_str(include_str!("../../../benches/suite.json")).expect("the file is part of the program")
+    }
+}
+
+#[derive(Deserialize)]
+struct Product {
+    side: usize,
+    suite: Suite,
+}
+
+/// A convolution that is padded to the same size.
+#[derive(Clone, Copy, Deserialize)]
+struct Convolution {
+    batch: usize,
+    side: usize,
+    channels: usize,
+    outputs: usize,
+    kernel: usize,
+    suite: Suite,
+}
+
 /// A network to train.
+#[derive(Deserialize)]
 pub struct Model {
-    pub name: &'static str,
+    network: Network,
     pub batch: usize,
     image: [usize; 3],
-    network: fn(usize) -> Sequential,
+    suite: Suite,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum Network {
+    #[serde(rename = "CNN")]
+    TwoConvolutions,
+    #[serde(rename = "depthwise CNN")]
+    Depthwise,
+    #[serde(rename = "ResNet-20")]
+    ResNet20,
+    #[serde(rename = "ResNet-18")]
+    ResNet18,
 }
 
 impl Model {
+    /// What is trained on what: `CNN, 64 of 28×28×1`.
+    pub fn name(&self) -> String {
+        let network = match self.network {
+            Network::TwoConvolutions => "CNN",
+            Network::Depthwise => "depthwise CNN",
+            Network::ResNet20 => "ResNet-20",
+            Network::ResNet18 => "ResNet-18",
+        };
+        let [height, width, channels] = self.image;
+        format!("{network}, {} of {height}×{width}×{channels}", self.batch)
+    }
+
     /// A training step with Adam on one fixed batch.
     pub fn step(&self, trace: &Trace) {
         let [height, width, channels] = self.image;
         let bound = Init::Uniform { bound: 1.0 };
         let images = trace.scope().shared_state("images", &[self.batch, height, width, channels], DType::F32, bound);
         let labels = trace.scope().shared_state("labels", &[self.batch], DType::U32, Init::Constant(3.0));
-        let logits = (self.network)(10).forward(&trace.scope(), images);
-        let loss = cross_entropy(&logits, &labels, 0.0);
+        let network = match self.network {
+            Network::TwoConvolutions => two_convolutions(10),
+            Network::Depthwise => depthwise_cnn(10),
+            Network::ResNet20 => resnet20(10),
+            Network::ResNet18 => resnet18(10),
+        };
+        let loss = cross_entropy(&network.forward(&trace.scope(), images), &labels, 0.0);
         trace.output("loss", &loss);
         Adam::new(1e-3).update(trace, &trace.gradients(&loss));
     }
@@ -65,14 +131,7 @@ fn two_convolutions(classes: usize) -> Sequential {
 
 /// The training steps of a suite.
 pub fn models(suite: Suite) -> Vec<Model> {
-    let model = |name, batch, image, network| Model { name, batch, image, network };
-    let mut models: Vec<Model> = vec![model("CNN, 64 of 28×28×1", 64, [28, 28, 1], two_convolutions)];
-    models.push(model("depthwise CNN, 32 of 28×28×1", 32, [28, 28, 1], depthwise_cnn));
-    match suite {
-        Suite::Quick => models.push(model("ResNet-20, 16 of 32×32×3", 16, [32, 32, 3], resnet20)),
-        Suite::Full => models.push(model("ResNet-20, 128 of 32×32×3", 128, [32, 32, 3], resnet20)),
-    }
-    models
+    Shapes::read().steps.into_iter().filter(|model| suite.holds(model.suite)).collect()
 }
 
 fn operand(trace: &Trace, name: &str, shape: &[usize]) -> Tensor {
@@ -81,52 +140,79 @@ fn operand(trace: &Trace, name: &str, shape: &[usize]) -> Tensor {
 
 /// The kernels of a suite.
 pub fn kernels(suite: Suite) -> Vec<Kernel> {
-    let mut kernels = vec![
-        product("matmul 256", 256),
-        product("matmul 512", 512),
-        product("matmul 1024", 1024),
-        convolution("conv 3×3 [64,28,28,32]→64", Pass::Forward, [64, 28, 32, 64, 3]),
-        convolution("conv 3×3 [64,28,28,32]→64, input gradient", Pass::GradInput, [64, 28, 32, 64, 3]),
-        convolution("conv 3×3 [64,28,28,32]→64, weight gradient", Pass::GradWeight, [64, 28, 32, 64, 3]),
-        convolution("conv 1×1 [64,28,28,64]→64", Pass::Forward, [64, 28, 64, 64, 1]),
-    ];
-    if suite == Suite::Full {
-        kernels.push(product("matmul 2048", 2048));
-        kernels.push(product("matmul 4096", 4096));
-        let shape = [128, 32, 64, 64, 3];
-        kernels.push(convolution("conv 3×3 [128,32,32,64]→64", Pass::Forward, shape));
-        kernels.push(convolution("conv 3×3 [128,32,32,64]→64, input gradient", Pass::GradInput, shape));
-        kernels.push(convolution("conv 3×3 [128,32,32,64]→64, weight gradient", Pass::GradWeight, shape));
+    let shapes = Shapes::read();
+    let mut kernels: Vec<Kernel> =
+        shapes.products.iter().filter(|product| suite.holds(product.suite)).map(Product::kernel).collect();
+    for convolution in shapes.convolutions.iter().filter(|convolution| suite.holds(convolution.suite)) {
+        kernels.extend(convolution.kernels());
     }
-    let images = [64, 28, 28, 32];
-    let len = images.iter().product::<usize>() as f64;
-    kernels.push(moving("relu, 1.6 M elements", 2.0 * len, move |trace| {
-        trace.output("y", &operand(trace, "x", &images).relu());
-    }));
-    kernels.push(moving("a + b, 1.6 M elements", 3.0 * len, move |trace| {
-        trace.output("y", &(operand(trace, "a", &images) + operand(trace, "b", &images)));
-    }));
-    kernels.push(moving("sum over rows, [50176,32]", len, move |trace| {
-        trace.output("y", &operand(trace, "x", &images).sum(&[0, 1, 2]));
-    }));
-    kernels.push(moving("batch norm statistics, [50176,32]", len, move |trace| {
-        trace.output("y", &operand(trace, "x", &images).var(&[0, 1, 2], 0));
-    }));
-    kernels.push(moving("max pool 2×2, [64,28,28,32]", 1.5 * len, move |trace| {
-        trace.output("y", &operand(trace, "x", &images).max_pool2d(Window::new([2, 2]).stride(2)));
-    }));
-    kernels.push(moving("softmax, [4096,400]", 2.0 * 4096.0 * 400.0, |trace| {
-        trace.output("y", &operand(trace, "x", &[4096, 400]).softmax(1));
-    }));
+    kernels.extend(at_memory_speed());
     kernels
 }
 
-fn product(name: &'static str, side: usize) -> Kernel {
-    let build = move |trace: &Trace| {
-        let (a, b) = (operand(trace, "a", &[side, side]), operand(trace, "b", &[side, side]));
-        trace.output("c", &a.matmul(&b));
+/// Kernels that read and write more than they compute.
+fn at_memory_speed() -> Vec<Kernel> {
+    let images = [64, 28, 28, 32];
+    let len = images.iter().product::<usize>() as f64;
+    let x = move |trace: &Trace| operand(trace, "x", &images);
+    // The gradient of what an operation gives, weighted by another operand, with respect to `x`.
+    let gradient = |trace: &Trace, x: &Tensor, y: &Tensor| {
+        let loss = (y * operand(trace, "upstream", &y.shape())).sum(&[0, 1, 2, 3]);
+        trace.output("gradient", &trace.gradient(&loss, &[x])[0]);
     };
-    Kernel { name, build: Box::new(build), rate: Rate::Operations(2.0 * (side as f64).powi(3)) }
+    let pool = Window::new([2, 2]).stride(2);
+    vec![
+        moving("relu, [64,28,28,32]", 2.0 * len, move |trace| trace.output("y", &x(trace).relu())),
+        moving("a + b, [64,28,28,32]", 3.0 * len, move |trace| {
+            trace.output("y", &(x(trace) + operand(trace, "b", &images)));
+        }),
+        moving("sum over rows, [50176,32]", len, move |trace| trace.output("y", &x(trace).sum(&[0, 1, 2]))),
+        moving("batch norm statistics, [50176,32]", len, move |trace| {
+            trace.output("y", &x(trace).var(&[0, 1, 2], 0));
+        }),
+        moving("batch norm and its gradient, [50176,32]", 3.0 * len, move |trace| {
+            let x = x(trace);
+            let [y, ..] = x.batch_norm(&operand(trace, "weight", &[32]), &operand(trace, "bias", &[32]), 1e-5);
+            gradient(trace, &x, &y);
+        }),
+        moving("max pool 2×2, [64,28,28,32]", 1.25 * len, move |trace| {
+            trace.output("y", &x(trace).max_pool2d(pool));
+        }),
+        moving("max pool 2×2 and its gradient, [64,28,28,32]", 2.25 * len, move |trace| {
+            let x = x(trace);
+            gradient(trace, &x, &x.max_pool2d(pool));
+        }),
+        moving("depthwise 3×3, [64,28,28,32]", 2.0 * len, move |trace| {
+            let weight = operand(trace, "weight", &[32, 3, 3, 1]);
+            trace.output("y", &x(trace).conv2d(&weight, Window::new([3, 3]).padding(1), 32));
+        }),
+        moving("softmax, [4096,400]", 2.0 * 4096.0 * 400.0, |trace| {
+            trace.output("y", &operand(trace, "x", &[4096, 400]).softmax(1));
+        }),
+        moving("cross entropy and its gradient, [4096,400]", 2.0 * 4096.0 * 400.0, |trace| {
+            let logits = operand(trace, "x", &[4096, 400]);
+            let labels = trace.scope().shared_state("labels", &[4096], DType::U32, Init::Constant(3.0));
+            let loss = cross_entropy(&logits, &labels, 0.0);
+            trace.output("gradient", &trace.gradient(&loss, &[&logits])[0]);
+        }),
+        moving("Adam, 1.6 M parameters", 7.0 * len, move |trace| {
+            let upstream = trace.scope().shared_state("upstream", &images, DType::F32, Init::Uniform { bound: 1.0 });
+            let loss = (x(trace) * upstream).sum(&[0, 1, 2, 3]);
+            Adam::new(1e-3).update(trace, &trace.gradients(&loss));
+        }),
+    ]
+}
+
+impl Product {
+    fn kernel(&self) -> Kernel {
+        let side = self.side;
+        let build = move |trace: &Trace| {
+            let (a, b) = (operand(trace, "a", &[side, side]), operand(trace, "b", &[side, side]));
+            trace.output("c", &a.matmul(&b));
+        };
+        let rate = Rate::Operations(2.0 * (side as f64).powi(3));
+        Kernel { name: format!("matmul {side}"), build: Box::new(build), rate }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -136,10 +222,23 @@ enum Pass {
     GradWeight,
 }
 
-/// `[batch, side, channels, outputs, kernel]`, padded to the same size.
-fn convolution(name: &'static str, pass: Pass, shape: [usize; 5]) -> Kernel {
-    let [batch, side, channels, outputs, kernel] = shape;
-    let build = move |trace: &Trace| {
+impl Convolution {
+    /// Forward, and both gradients.
+    fn kernels(self) -> [Kernel; 3] {
+        let Convolution { batch, side, channels, outputs, kernel, .. } = self;
+        let name = format!("conv {kernel}×{kernel} [{batch},{side},{side},{channels}]→{outputs}");
+        let operations = 2.0 * (batch * side * side * channels * outputs * kernel * kernel) as f64;
+        let passes =
+            [(Pass::Forward, ""), (Pass::GradInput, ", input gradient"), (Pass::GradWeight, ", weight gradient")];
+        passes.map(|(pass, of)| Kernel {
+            name: format!("{name}{of}"),
+            build: Box::new(move |trace| self.trace(pass, trace)),
+            rate: Rate::Operations(operations),
+        })
+    }
+
+    fn trace(self, pass: Pass, trace: &Trace) {
+        let Convolution { batch, side, channels, outputs, kernel, .. } = self;
         let window = Window::new([kernel, kernel]).padding(kernel / 2);
         let x = || operand(trace, "x", &[batch, side, side, channels]);
         let weight = || operand(trace, "weight", &[outputs, kernel, kernel, channels]);
@@ -152,12 +251,10 @@ fn convolution(name: &'static str, pass: Pass, shape: [usize; 5]) -> Kernel {
             Pass::GradWeight => upstream().custom(Conv2dGradWeight { window, groups: 1 }, &[&x()]),
         };
         trace.output("y", &result);
-    };
-    let operations = 2.0 * (batch * side * side * channels * outputs * kernel * kernel) as f64;
-    Kernel { name, build: Box::new(build), rate: Rate::Operations(operations) }
+    }
 }
 
 /// A kernel that moves so many floats.
-fn moving(name: &'static str, floats: f64, build: impl Fn(&Trace) + 'static) -> Kernel {
-    Kernel { name, build: Box::new(build), rate: Rate::Bytes(4.0 * floats) }
+fn moving(name: &str, floats: f64, build: impl Fn(&Trace) + 'static) -> Kernel {
+    Kernel { name: name.to_owned(), build: Box::new(build), rate: Rate::Bytes(4.0 * floats) }
 }

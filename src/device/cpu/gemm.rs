@@ -1,4 +1,4 @@
-//! Matrix products and convolutions: tiles of the result, each one call of `matrixmultiply` on views or packed panels.
+//! Matrix products and convolutions: tiles of the result, each one call of [`super::kernel`] on views or gathered panels.
 //!
 //! The result is cut into tiles whose sizes depend on the shapes alone; gathered operands are packed a panel at a time
 //! into scratch of the thread (im2col of some rows, never of all). Where the result is small and the sums are long, as in
@@ -8,12 +8,13 @@
 
 use std::ops::Range;
 
-use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayViewMut2, ArrayViewMut3, Axis, ShapeBuilder};
 use rayon::prelude::*;
 
 use super::depthwise::Depthwise;
 use super::elementwise::{self, Piece, split};
+use super::kernel::multiply;
+use super::lines::Lines;
 use super::memory::{Scratch, Slices, Source};
 use super::operand::Side;
 use super::phased::Phased;
@@ -45,6 +46,10 @@ pub(super) struct Plan {
     piece: usize,
     depthwise: Option<Depthwise>,
     phased: Option<Phased>,
+    /// Where the windows of A are lines.
+    lines: Option<Lines>,
+    /// Where those of B are.
+    lines_of_b: Option<Lines>,
     epilogue: Option<elementwise::Plan>,
     parallel: bool,
 }
@@ -93,16 +98,27 @@ impl Plan {
         };
         let depthwise = Depthwise::new(gemm, &a, &b);
         let phased = if depthwise.is_some() { None } else { Phased::new(gemm) };
+        let others = depthwise.is_some() || phased.is_some();
+        let plain = !others && output.column == 1;
+        let lines = Lines::new(&gemm.a).filter(|_| plain && !matches!(b, Side::Gathered(_)));
+        let lines_of_b = Lines::new(&gemm.b).filter(|_| plain && a.matrix().is_some());
         let mut tile = tile(&a, &b, [m, n, k]);
         if let Some(phased) = &phased {
             tile.m = phased.rows(tile.m);
             let wanted = TILES.div_ceil(m.div_ceil(tile.m).max(1));
             tile.n = n.div_ceil(wanted).next_multiple_of(16).clamp(64, n.max(64));
         }
+        if let Some(lines) = &lines {
+            tile.m = tile.m.next_multiple_of(lines.across());
+            tile.n = n.max(1);
+        }
+        if lines_of_b.is_some() {
+            tile.n = n.max(1);
+        }
         let tiles = groups * m.div_ceil(tile.m) * n.div_ceil(tile.n);
-        let pieces =
-            if depthwise.is_some() || phased.is_some() { 1 } else { (2 * TILES / tiles.max(1)).min(k / 512).max(1) };
-        let piece = k.div_ceil(pieces).next_multiple_of(tile.k.clamp(1, 128)).max(1);
+        let pieces = if others || lines.is_some() { 1 } else { (2 * TILES / tiles.max(1)).min(k / 512).max(1) };
+        let whole = lines_of_b.as_ref().map_or(tile.k.clamp(1, 128), Lines::across);
+        let piece = k.div_ceil(pieces).next_multiple_of(whole).max(1);
         let parallel = groups * m * n * k > SMALL;
         // From the smallest stride on, each step goes past all that came before.
         let mut axes = [(output.group, groups), (output.row, m), (output.column, n)];
@@ -114,7 +130,24 @@ impl Plan {
             }
             reach += (extent - 1) * stride;
         }
-        Ok(Plan { groups, m, n, k, a, b, output, len, tile, piece, depthwise, phased, epilogue, parallel })
+        Ok(Plan {
+            groups,
+            m,
+            n,
+            k,
+            a,
+            b,
+            output,
+            len,
+            tile,
+            piece,
+            depthwise,
+            phased,
+            lines,
+            lines_of_b,
+            epilogue,
+            parallel,
+        })
     }
 
     /// Runs the step.
@@ -123,9 +156,13 @@ impl Plan {
             return;
         }
         let (a, mut b) = (slices.floats(0), slices.floats(1));
-        let mut filters = Scratch::take(self.phased.as_ref().map_or(0, |phased| phased.filter_len(self.groups)));
+        let of_lines = self.lines.as_ref().map_or(0, |lines| lines.filter_len(self.n));
+        let mut filters = Scratch::take(self.phased.as_ref().map_or(of_lines, |phased| phased.filter_len(self.groups)));
         if let Some(phased) = &self.phased {
             phased.pack_filters(b, filters.floats());
+            b = filters.floats();
+        } else if let Some(lines) = &self.lines {
+            lines.pack_filters(&self.b, b, self.n, filters.floats());
             b = filters.floats();
         }
         let Slices { reads, mut writes } = slices;
@@ -248,6 +285,12 @@ impl Plan {
             return phased.tile(a, b, origin, out);
         }
         let [group, row, column] = origin;
+        if let Some(lines) = &self.lines {
+            return lines.windows_by_filters(a, b, row, out);
+        }
+        if let (Some(lines), Some(matrix)) = (&self.lines_of_b, self.a.matrix()) {
+            return lines.by_windows((a, matrix), row, b, k, out);
+        }
         let (m, n) = out.dim();
         let size = |side: &Side, extent: usize| side.matrix().map_or(extent * self.tile.k.min(k.len()), |_| 0);
         let mut scratch = Scratch::take(size(&self.a, m) + size(&self.b, n));
@@ -256,7 +299,7 @@ impl Plan {
             let panel = start..(start + self.tile.k).min(k.end);
             let a = self.a.panel(a, group, row..row + m, panel.clone(), scratch_a);
             let b = self.b.panel(b, group, panel, column..column + n, scratch_b);
-            general_mat_mul(1.0, &a, &b, if start == k.start { 0.0 } else { 1.0 }, &mut out);
+            multiply(a, b, start > k.start, out.view_mut());
         }
     }
 }

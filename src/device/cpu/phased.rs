@@ -7,10 +7,10 @@
 
 use std::ops::Range;
 
-use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
 
+use super::kernel::multiply;
 use super::memory::Scratch;
 use super::operand::{Gathered, Side};
 use crate::graph::{Gemm, Operand};
@@ -118,7 +118,7 @@ impl Phased {
                 let panel = ArrayView2::from_shape((count, length), &*panel).expect("as long as its shape says");
                 let mut product =
                     ArrayViewMut2::from_shape((count, width), product).expect("as long as its shape says");
-                general_mat_mul(1.0, &panel, &filters, 0.0, &mut product);
+                multiply(panel, filters, false, product.view_mut());
                 for (place, values) in (start..).zip(product.rows()) {
                     out.row_mut(self.pixel(phase, place) - row).assign(&values);
                 }

@@ -146,8 +146,12 @@ impl Executable {
         let mut count = 0;
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut current: Option<&Arc<Kernel>> = None;
             for dispatch in dispatches {
-                pass.set_pipeline(&dispatch.kernel.pipeline);
+                if !current.is_some_and(|kernel| Arc::ptr_eq(kernel, &dispatch.kernel)) {
+                    pass.set_pipeline(&dispatch.kernel.pipeline);
+                    current = Some(&dispatch.kernel);
+                }
                 pass.set_bind_group(0, &dispatch.bind_group, &[]);
                 pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
                 count += 1;
@@ -188,7 +192,7 @@ async fn prepare(
     gpu.counts.buffers.fetch_add(1, Ordering::Relaxed);
     gpu.queue.write_buffer(&uniforms, 0, bytemuck::cast_slice(&params));
 
-    let most = gpu.kernel_limits.workgroups;
+    let row = longest_row(gpu);
     let mut places = places.into_iter();
     let mut prepared = Vec::with_capacity(steps.len());
     for (tiles, dispatches) in steps {
@@ -196,7 +200,7 @@ async fn prepare(
         for (dispatch, place) in dispatches.into_iter().zip(&mut places) {
             let kernel = gpu.kernel(&dispatch).await?;
             let bind_group = bind(gpu, schedule, buffers, &dispatch, &uniforms, place)?;
-            let across = (dispatch.workgroups as u32).min(most);
+            let across = (dispatch.workgroups as u32).min(row);
             let down = dispatch.workgroups.div_ceil(across.max(1) as usize) as u32;
             recorded.push(Recorded { kernel, form: dispatch.form, bind_group, workgroups: [across, down] });
         }
@@ -206,10 +210,16 @@ async fn prepare(
     Ok(prepared)
 }
 
+/// Workgroups of a dispatch that lie side by side; more go to further rows.
+fn longest_row(gpu: &Gpu) -> u32 {
+    /// A prime, so that the last row is rarely full.
+    const SHORT: u32 = 7;
+    if gpu.options.folded { SHORT } else { gpu.kernel_limits.workgroups }
+}
+
 /// Refuses more workgroups than two dimensions hold.
 fn check_workgroups(gpu: &Gpu, dispatch: &Dispatch) -> Result<()> {
-    let limit = gpu.kernel_limits.workgroups as usize;
-    if dispatch.workgroups.div_ceil(limit) > limit {
+    if dispatch.workgroups.div_ceil(longest_row(gpu) as usize) > gpu.kernel_limits.workgroups as usize {
         let text =
             format!("{}: {} workgroups are more than the adapter can dispatch", dispatch.label, dispatch.workgroups);
         return Err(Error::new(ErrorKind::Memory, text));

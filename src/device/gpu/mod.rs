@@ -391,6 +391,11 @@ impl Gpu {
         self.check()
     }
 
+    /// As [`crate::device::Device::destroy`].
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
     /// Waits until everything that was submitted is done.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ const TELLING: f64 = 2e-4;
 #[derive(Default)]
 pub struct Tuner {
     choices: BTreeMap<String, Choice>,
+    /// What is used where there was no time to measure.
+    unmeasured: BTreeMap<String, Tiles>,
     hopeless: BTreeSet<Tiles>,
     spent: Duration,
 }
@@ -38,6 +40,15 @@ impl Gpu {
         let choices = self.with_tuner(|tuner| tuner.choices.clone());
         let (adapter, driver) = (self.info.name.clone(), self.info.driver.clone());
         Tunings { adapter, driver, version: env!("CARGO_PKG_VERSION").to_owned(), choices }
+    }
+
+    /// As [`crate::device::Device::tunings_in_use`].
+    pub fn tunings_in_use(&self) -> Tunings {
+        let mut tunings = self.tunings();
+        for (class, tiles) in self.with_tuner(|tuner| tuner.unmeasured.clone()) {
+            tunings.choices.entry(class).or_insert(Choice { tiles, trials: Vec::new() });
+        }
+        tunings
     }
 
     /// As [`crate::device::Device::load_tunings`].
@@ -83,16 +94,20 @@ impl Executable {
         }
         gpu.with_tuner(|tuner| {
             let exhausted = gpu.options.tuning == Tuning::Quick && tuner.spent >= QUICK;
-            let untuned = |index: &usize| {
+            let mut untuned = |index: &usize| {
                 let step = &self.schedule.steps[*index];
                 let several = lower::candidates(&step.work, &gpu.kernel_limits).len() > 1;
                 let class = lower::class(&self.schedule, step).filter(|_| several);
                 class.is_some_and(|class| match tuner.choices.get(&class) {
                     Some(choice) => choice.tiles != self.tiles(*index),
-                    None => !exhausted,
+                    None if exhausted => {
+                        tuner.unmeasured.entry(class).or_insert(self.tiles(*index));
+                        false
+                    }
+                    None => true,
                 })
             };
-            range.filter(untuned).collect()
+            range.filter(|index| untuned(index)).collect()
         })
     }
 

@@ -453,7 +453,7 @@ pub static ROWS: &[Row] = &[
         with_parameters(
             (-3.0, 3.0),
             &[-0.5, 0.0, 0.5, 4.0, f64::NAN],
-            &[&[0.5]],
+            &[&[0.5], &[0.001]],
             Tolerance { absolute: 2e-7, relative: 1e-7, reason: "one rounding of a number up to 3" },
         ),
     ),

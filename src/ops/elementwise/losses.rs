@@ -59,7 +59,8 @@ pub static ROWS: &[Row] = &[
     var positive = -100.0;
     if (probability > 0.0) { positive = max(log(probability), -100.0); }
     var negative = -100.0;
-    if (probability < 1.0) { negative = max(log1p(-probability), -100.0); }
+    // At least -17: the last number before 1 is 6e-8 away.
+    if (probability < 1.0) { negative = log1p(-probability); }
     return (wanted - 1.0) * negative - wanted * positive;
 }",
         ),
