@@ -7,7 +7,7 @@
 //! Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009;
 //! <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use super::Dataset;
@@ -98,21 +98,23 @@ fn part(source: &Source, folders: &[PathBuf], names_of_files: &[&str], names: &[
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for name in names_of_files {
         let path = files::find(folders, name, source.remedy)?;
-        let reader = files::unzipped(files::open(&path)?);
-        let read = reader.and_then(|reader| read(reader, source.label_bytes, names.len(), &mut pixels, &mut labels));
-        read.context(|| path.display().to_string())?;
+        let read = decode(files::open(&path)?, source.label_bytes, names.len());
+        let (more_pixels, more_labels) = read.context(|| path.display().to_string())?;
+        pixels.extend(more_pixels);
+        labels.extend(more_labels);
     }
     Dataset::of_bytes(source.name, [SIDE, SIDE, CHANNELS], pixels, u8::MAX, labels, names.to_vec())
 }
 
-/// Appends the records of one file.
-fn read(
-    reader: impl Read,
-    label_bytes: usize,
-    classes: usize,
-    pixels: &mut Vec<u8>,
-    labels: &mut Vec<u32>,
-) -> Result<()> {
+/// The pixels (row-major, channels last) and labels of a file of records with so many `label_bytes`, 1 or 2, the last of which
+/// is the label.
+///
+/// # Errors
+/// A file that is truncated, or not of whole records, or has a label that is not below `classes`.
+pub fn decode(reader: impl BufRead, label_bytes: usize, classes: usize) -> Result<(Vec<u8>, Vec<u32>)> {
+    let reader = files::unzipped(reader)?;
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    let label_bytes = label_bytes.max(1);
     let malformed = |text: String| Err(Error::new(ErrorKind::Format, text));
     let record = label_bytes + CHANNELS * PLANE;
     let mut bytes = Vec::new();
@@ -133,7 +135,7 @@ fn read(
         let value = |pixel, channel| planes[channel * PLANE + pixel];
         pixels.extend((0..PLANE).flat_map(|pixel| (0..CHANNELS).map(move |channel| value(pixel, channel))));
     }
-    Ok(())
+    Ok((pixels, labels))
 }
 
 #[cfg(test)]
@@ -220,9 +222,8 @@ mod tests {
                     bytes[at] = stream.next_u32() as u8;
                 }
                 bytes.truncate(bytes.len() - [0, stream.below(bytes.len() as u64) as usize][stream.below(2) as usize]);
-                let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-                match files::unzipped(&bytes[..]).and_then(|reader| read(reader, 1, 10, &mut pixels, &mut labels)) {
-                    Ok(()) => assert_eq!(pixels.len(), labels.len() * CHANNELS * PLANE),
+                match decode(&bytes[..], 1, 10) {
+                    Ok((pixels, labels)) => assert_eq!(pixels.len(), labels.len() * CHANNELS * PLANE),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Format, "{error}"),
                 }
             }

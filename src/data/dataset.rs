@@ -253,8 +253,12 @@ impl Dataset {
         Ok((self.subset(&rest)?, self.subset(&held)?))
     }
 
-    /// The samples of the classes that are `kept`, which are numbered anew without a gap.
-    pub(super) fn with_classes(&self, kept: &[bool]) -> Result<Self> {
+    /// The samples of the classes that are `kept`, which are numbered anew without a gap; classes beyond the end of `kept` are
+    /// not.
+    ///
+    /// # Errors
+    /// None that a dataset can cause.
+    pub fn with_classes(&self, kept: &[bool]) -> Result<Self> {
         let mut next = 0..;
         let new: Vec<Option<u32>> = kept.iter().map(|&kept| if kept { next.next() } else { None }).collect();
         let label = |&label: &u32| new.get(label as usize).copied().flatten();

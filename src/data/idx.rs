@@ -107,7 +107,11 @@ pub fn read<const RANK: usize>(path: &Path) -> Result<Idx<RANK>> {
     decode(files::open(path)?).context(|| path.display().to_string())
 }
 
-fn decode<const RANK: usize>(reader: impl BufRead) -> Result<Idx<RANK>> {
+/// Reads the bytes of an IDX file, as [`read`] does.
+///
+/// # Errors
+/// As [`read`], without the path.
+pub fn decode<const RANK: usize>(reader: impl BufRead) -> Result<Idx<RANK>> {
     parse(files::unzipped(reader)?)
 }
 
