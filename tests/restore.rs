@@ -96,7 +96,7 @@ fn go_on(
     }
     let epochs = trainer.fit(&train, Some(&test), |_| ControlFlow::Continue(())).unwrap();
     let mut end = trainer.checkpoint().unwrap();
-    end.progress.epochs.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
+    end.progress.epochs.iter_mut().for_each(|epoch| (epoch.seconds, epoch.waited) = (0.0, 0.0));
     (epochs.iter().map(|epoch| [Some(epoch.train), epoch.test]).collect(), end)
 }
 

@@ -122,7 +122,7 @@ impl Corpus {
         let mut seen = BTreeSet::new();
         let (new, known): (Vec<usize>, Vec<usize>) = running.into_iter().partition(|&i| {
             let running = of_form(&self.cases[i]).into_iter().filter(runs);
-            running.fold(false, |new, kernel| seen.insert(kernel) || new)
+            running.filter(|&kernel| seen.insert(kernel)).count() > 0
         });
         [new, known].concat()
     }

@@ -157,7 +157,7 @@ fn at_memory_speed() -> Vec<Kernel> {
     let x = move |trace: &Trace| operand(trace, "x", &images);
     // The gradient of what an operation gives, weighted by another operand, with respect to `x`.
     let gradient = |trace: &Trace, x: &Tensor, y: &Tensor| {
-        let loss = (y * operand(trace, "upstream", &y.shape())).sum(&[0, 1, 2, 3]);
+        let loss = (y * operand(trace, "upstream", y.shape())).sum(&[0, 1, 2, 3]);
         trace.output("gradient", &trace.gradient(&loss, &[x])[0]);
     };
     let pool = Window::new([2, 2]).stride(2);
