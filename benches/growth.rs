@@ -139,8 +139,9 @@ fn draw(measured: &[(&Axis, Vec<Point>)]) -> Result<(), Box<dyn Error>> {
     let area = SVGBackend::new("docs/growth.svg", (960, 560)).into_drawing_area();
     area.fill(&WHITE)?;
     let panels = area.split_evenly((2, 3));
-    let lines: [(&str, RGBColor, fn(&Point) -> f64); 2] = [
-        ("ms a step", RGBColor(31, 97, 141), |point| point.milliseconds),
+    let milliseconds: fn(&Point) -> f64 = |point| point.milliseconds;
+    let lines = [
+        ("ms a step", RGBColor(31, 97, 141), milliseconds),
         ("MiB of activations", RGBColor(176, 58, 46), |point| point.planned),
     ];
     for (row, (what, colour, of)) in lines.into_iter().enumerate() {

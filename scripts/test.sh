@@ -13,7 +13,7 @@ die() {
 }
 
 require_toolchain() {
-    command -v cargo >/dev/null || die "cargo is not installed; get Rust 1.88 or newer from https://rustup.rs"
+    command -v cargo >/dev/null || die "cargo is not installed; get Rust 1.89 or newer from https://rustup.rs"
     case "$(uname -s)" in
         MINGW* | MSYS* | CYGWIN*) return ;; # Rust for Windows finds its linker by itself.
     esac

@@ -106,6 +106,7 @@ mod tests {
             number: index + 1,
             train: metrics(loss),
             test: Some(metrics(loss + 1.0)),
+            waited: 0.0,
             seconds: 1.0,
         };
         Progress { epochs: losses.iter().enumerate().map(epoch).collect(), ..Progress::default() }
