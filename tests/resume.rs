@@ -66,7 +66,7 @@ fn end_of(run: &str) -> (Checkpoint, ModelFile, Vec<Value>) {
     let (path, mut checkpoint) = last_checkpoint(run);
     let progress = &mut checkpoint.progress;
     progress.seconds = 0.0;
-    progress.epochs.iter_mut().for_each(|epoch| epoch.seconds = 0.0);
+    progress.epochs.iter_mut().for_each(|epoch| (epoch.seconds, epoch.waited) = (0.0, 0.0));
     let model = ModelFile::load(&Path::new(run).join("model.safetensors")).unwrap();
     let lines = fs::read_to_string(Path::new(run).join("metrics.jsonl")).unwrap();
     let metrics = lines.lines().map(|line| {
