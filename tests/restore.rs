@@ -178,6 +178,8 @@ fn what_is_of_another_run_is_refused() {
     assert!(text.contains("optimizer Accumulate") && text.contains("this one has Sgd"), "{text}");
     let text = refusal(Settings { seed: 6, ..own() }, model());
     assert!(text.contains("seed 5"), "{text}");
+    let text = refusal(Settings { balanced: true, ..own() }, model());
+    assert!(text.contains("balance of classes false"), "{text}");
     let text = refusal(own(), model().named("second", Linear::new(10)));
     assert!(text.contains("\"average/second.bias\"") && text.contains("another model"), "{text}");
     let smaller = Sequential::new().then(Flatten).named("head", Linear::new(10));

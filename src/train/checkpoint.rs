@@ -102,6 +102,7 @@ impl Settings {
             ("early stop", format!("{early_stop:?}")),
             ("label smoothing", format!("{label_smoothing:?}")),
             ("augmentation", format!("{:?}", self.augmentation)),
+            ("balance of classes", format!("{:?}", self.balanced)),
             ("precision", format!("{:?}", self.precision)),
             ("seed", self.seed.to_string()),
         ];

@@ -7,19 +7,19 @@ use std::time::Instant;
 
 use super::metrics::{self, Metrics};
 use super::progress::{DataPrint, Progress, damaged};
+use super::watch::Watch;
 use super::{ModelFile, Monitor, normalization};
 use crate::array::Array;
-use crate::check::replay;
 use crate::data::augment::Augmentation;
 use crate::data::{Batch, Dataset, Loader, Mixed, Normalization, Plan, balanced, shuffle};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Graph, Leaf};
+use crate::graph::Leaf;
 use crate::loss::cross_entropy;
 use crate::nn::Module;
 use crate::optim::{Adam, LossScale, Optimizer, Plateau, RATE_FACTOR, Schedule};
-use crate::program::{Mode, Program, Recording};
+use crate::program::{Mode, Program};
 use crate::store::Store;
 use crate::tensor::{AVERAGE_STEPS, Precision, Tensor, Trace, matches};
 
@@ -122,17 +122,6 @@ pub struct Trainer {
     progress: Progress,
     /// Whether the next fit goes on from `progress`, rather than from the beginning.
     continues: bool,
-}
-
-/// Which steps are judged, and by what.
-#[derive(Clone, Copy, Debug, Default)]
-struct Watch {
-    /// Every so many steps one is replayed on the reference; 0 for none.
-    verify_every: usize,
-    /// Whether the first NaN or infinity is looked for.
-    non_finite: bool,
-    /// Steps so far.
-    steps: usize,
 }
 
 impl Trainer {
@@ -580,35 +569,5 @@ impl Trainer {
             self.image_shape
         );
         Err(Error::new(ErrorKind::Shape, text))
-    }
-}
-
-impl Watch {
-    fn verifies(&self) -> bool {
-        self.verify_every > 0 && self.steps.is_multiple_of(self.verify_every)
-    }
-
-    /// Whether the next step has to be recorded.
-    fn is_due(&self) -> bool {
-        self.non_finite || self.verifies()
-    }
-
-    /// Nothing, if the recorded step is as it should be.
-    fn judge(&self, graph: &Graph, recording: &Recording) -> Result<()> {
-        let step = self.steps + 1;
-        let restored = "the model is as it was before this step";
-        if self.non_finite
-            && let Some(found) = replay::non_finite(graph, recording)?
-        {
-            let remedy = "lower the learning rate, clip gradients, or look at the data";
-            return Err(Error::new(ErrorKind::Parity, format!("step {step}: {found}; {remedy}; {restored}")));
-        }
-        if self.verifies()
-            && let Some(found) = replay::divergence(graph, recording)?
-        {
-            let remedy = "run `neuropil check` on this device and report what it says";
-            return Err(Error::new(ErrorKind::Parity, format!("step {step}: {found}; {remedy}; {restored}")));
-        }
-        Ok(())
     }
 }

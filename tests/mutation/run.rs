@@ -81,6 +81,11 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
         let rewrite: Rewrite = Arc::new(move |_: &str, text: &str| text.replace(&from, &to));
         let (mut tried, mut all, mut answer) = (0, 0, None);
         for form in forms_of(&source.path) {
+            let mut running = corpus.running(kernels, site, form.tiles);
+            // The device may not have this form at all.
+            if running.is_empty() {
+                continue;
+            }
             let device = devices.entry(form).or_insert_with(|| {
                 let Form { tiles, checked } = form;
                 let options =
@@ -88,7 +93,6 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
                 common::open_gpu(options).expect("the parent had a device")
             });
             device.rewrite_kernels(Some(rewrite.clone()));
-            let mut running = corpus.running(kernels, site, form.tiles);
             if !sampling {
                 running.sort_by_key(|case| std::cmp::Reverse(noticed.get(&(site.source, *case)).copied().unwrap_or(0)));
             }
