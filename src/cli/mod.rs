@@ -125,15 +125,24 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Parses the arguments, with those of a config behind them, and does what they say.
+/// Parses the arguments, and does what they say.
 fn parsed_and_run(arguments: &[OsString]) -> Result<(), Stop> {
     let mut command = Cli::command();
     // Gives the subcommands what all take.
     command.build();
+    match parsed(&command, arguments)? {
+        Ok((cli, matches)) => run(&cli, &command, &matches),
+        Err(error) => usage(&error, arguments),
+    }
+}
+
+/// The arguments as `command` takes them, with those of a config behind them. The inner error is what clap says of those
+/// that are of no config.
+fn parsed(command: &clap::Command, arguments: &[OsString]) -> Result<Result<(Cli, ArgMatches), clap::Error>, Stop> {
     let parse = |arguments: &[OsString]| command.clone().try_get_matches_from(arguments);
     let mut matches = match parse(arguments) {
         Ok(matches) => matches,
-        Err(error) => return usage(&error, arguments),
+        Err(error) => return Ok(Err(error)),
     };
     let train = command.find_subcommand("train").zip(matches.subcommand_matches("train"));
     let expanded = train.map(|(train, given)| run::config::expand(arguments, train, given)).transpose()?.flatten();
@@ -142,9 +151,23 @@ fn parsed_and_run(arguments: &[OsString]) -> Result<(), Stop> {
             bad_argument(format!("{}: {}; see `neuropil train --help`", file.display(), one_line(&error)))
         })?;
     }
-    match Cli::from_arg_matches(&matches) {
-        Ok(cli) => run(&cli, &command, &matches),
-        Err(error) => usage(&error, arguments),
+    Ok(Cli::from_arg_matches(&matches).map(|cli| (cli, matches)))
+}
+
+/// Reads the config `file` as `neuropil train --config` does, and no further; gives the error that it would print.
+///
+/// # Errors
+/// What is wrong with the file.
+#[cfg(fuzzing)]
+pub fn read_config(file: &std::path::Path) -> Result<(), String> {
+    let mut command = Cli::command();
+    command.build();
+    let arguments = ["neuropil".into(), "train".into(), "--config".into(), file.into()];
+    match parsed(&command, &arguments) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(one_line(&error)),
+        Err(Stop::Error(error)) => Err(error.to_string()),
+        Err(_) => unreachable!("reading a config prints nothing and waits for nothing"),
     }
 }
 
