@@ -17,7 +17,8 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 host=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --release --quiet --manifest-path fuzz/Cargo.toml --target "$host"
-RUSTFLAGS='' cargo build --release --quiet
+unset RUSTFLAGS
+cargo build --release --quiet
 
 programs=fuzz/target/$host/release
 corpus=fuzz/corpus
@@ -28,7 +29,7 @@ cp "$corpus/run/config.toml" "$corpus/config"
 cp "$corpus"/run/checkpoints/* "$corpus/checkpoint"
 cp "$corpus/run/model.safetensors" "$corpus/model_file"
 cp "$corpus/run/model.safetensors" "$corpus/safetensors"
-"$programs/seeds" "$corpus"
+cargo run --quiet --manifest-path fuzz/seeds/Cargo.toml --target-dir fuzz/target -- "$corpus"
 
 failed=()
 for target in "${targets[@]}"; do

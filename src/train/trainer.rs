@@ -36,7 +36,7 @@ pub struct Settings {
     /// Lowers the learning rate further when the loss no longer falls: that of the test set, or else of the training set.
     pub plateau: Option<Plateau>,
     /// Ends the run after so many epochs in a row that were no better than the best before them, by the loss of the test set,
-    /// or else of the training set.
+    /// or else of the training set; the weights are then those of the best.
     pub early_stop: Option<usize>,
     /// The share of the target that is spread over all classes.
     pub label_smoothing: f64,
@@ -120,6 +120,8 @@ pub struct Trainer {
     predict_programs: BTreeMap<(usize, bool), Program>,
     watch: Watch,
     progress: Progress,
+    /// The weights after the best epoch, where the run may end early and go back to them.
+    best: Option<BTreeMap<String, Array>>,
     /// Whether the next fit goes on from `progress`, rather than from the beginning.
     continues: bool,
 }
@@ -142,6 +144,7 @@ impl Trainer {
             predict_programs: BTreeMap::new(),
             watch: Watch::default(),
             progress: Progress::default(),
+            best: None,
             continues: false,
         }
     }
@@ -239,8 +242,17 @@ impl Trainer {
         &self.progress
     }
 
-    /// Lets the next fit go on from `progress`, whose state the store holds.
-    pub(super) fn continue_from(&mut self, progress: Progress) {
+    /// The metrics of the epoch under way; waits for the device.
+    ///
+    /// # Errors
+    /// When no step was taken yet, or the device is lost.
+    pub fn metrics(&self) -> Result<Metrics> {
+        metrics::read(&self.store)
+    }
+
+    /// Lets the next fit go on from `progress`, whose state the store holds, with the weights after the best epoch.
+    pub(super) fn continue_from(&mut self, progress: Progress, best: Option<BTreeMap<String, Array>>) {
+        self.best = best;
         self.watch.steps = progress.steps;
         self.progress = progress;
         self.continues = true;
@@ -328,9 +340,17 @@ impl Trainer {
             let epoch = Epoch { number, train: trained, test, seconds, waited };
             self.progress.epochs.push(epoch);
             self.progress.seconds = 0.0;
+            if self.settings.early_stop.is_some() && self.progress.since_best() == 0 {
+                self.best = Some(self.store.weights()?);
+            }
             if monitor.epoch(self, &epoch)?.is_break() {
                 break;
             }
+        }
+        if self.stops_early()
+            && let Some(best) = &self.best
+        {
+            self.store.set_weights(best)?;
         }
         Ok(self.progress.epochs.clone())
     }
@@ -339,6 +359,7 @@ impl Trainer {
     fn begin(&mut self, train: &Dataset, steps_per_epoch: usize) -> Result<()> {
         if !std::mem::take(&mut self.continues) {
             self.progress = Progress::start(&self.settings, train, steps_per_epoch);
+            self.best = None;
             return Ok(());
         }
         let (saved, own) = (&self.progress.data, DataPrint::of(train));
