@@ -13,6 +13,7 @@ use neuropil::nn::models;
 use neuropil::train::{Augmentation, Epoch, ModelFile, ModelInfo, Settings, Trainer};
 use neuropil::{Device, Error, ErrorKind, Precision};
 
+use super::batch_size::{BatchSize, room};
 use super::model::shape_text;
 use super::output::{Output, Record, counted, device_line, device_name, percent};
 use super::run::RunArguments;
@@ -35,10 +36,11 @@ pub struct Arguments {
     model: Option<String>,
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help = epochs_help())]
     epochs: Option<usize>,
-    /// Images a step
-    #[arg(long, value_name = "N", default_value_t = Settings::default().batch_size)]
-    #[arg(value_parser = at_least_one, allow_negative_numbers = true)]
-    batch_size: usize,
+    /// Images a step; auto takes the largest power of two that fits the memory and leaves an epoch 20 steps (the learning
+    /// rate stays as it is)
+    #[arg(long, value_name = "N|auto", default_value_t = BatchSize::Images(Settings::default().batch_size))]
+    #[arg(allow_negative_numbers = true)]
+    batch_size: BatchSize,
     #[command(flatten)]
     recipe: Recipe,
     /// Random changes of training images, such as flip,shift=4: flip (left to right), rotate=DEGREES, shift=PIXELS (a crop of
@@ -118,7 +120,7 @@ impl Arguments {
         let epochs = if images > LARGE { EPOCHS_OF_LARGE } else { default.epochs };
         self.recipe.apply(Settings {
             epochs: self.epochs.unwrap_or(epochs),
-            batch_size: self.batch_size,
+            batch_size: self.batch_size.images().unwrap_or(default.batch_size),
             precision: self.precision,
             augmentation: self.augment,
             balanced: self.balanced,
@@ -140,16 +142,19 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     let keeping = &arguments.keeping;
     let resumed = keeping.resume.as_ref().map(|path| Folder::open(path, keeping.keep)).transpose()?;
     let device = arguments.tuning.apply(common.open_device()?, resumed.as_ref())?;
+    let model_name = arguments.model_for(train.image_shape());
+    let model = models::by_name(model_name, train.classes())?;
+    let mut trainer = Trainer::new(&device, model, train.image_shape(), settings);
+    if arguments.batch_size == BatchSize::Auto {
+        trainer.choose_batch_size(train.len(), room(&device))?;
+    }
     let folder = match (&keeping.run, resumed) {
         (Some(path), _) => {
-            let config = complete(config, &choice, &settings, &device)?;
+            let config = complete(config, &choice, trainer.settings(), &device)?;
             Some(Folder::create(path, &config, keeping.keep)?)
         }
         (None, resumed) => resumed,
     };
-    let model_name = arguments.model_for(train.image_shape());
-    let model = models::by_name(model_name, train.classes())?;
-    let mut trainer = Trainer::new(&device, model, train.image_shape(), settings);
     let last = if keeping.resume.is_some() { folder.as_ref().map(Folder::last).transpose()?.flatten() } else { None };
     if let (None, Some(path)) = (&last, &arguments.from) {
         let new: Vec<&str> = arguments.new.iter().map(String::as_str).collect();
@@ -162,7 +167,7 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     }
     trainer.verify(arguments.verify.unwrap_or(0));
     trainer.detect_nonfinite(arguments.detect_nonfinite);
-    trainer.train_program(arguments.batch_size.min(train.len()))?;
+    trainer.train_program(trainer.settings().batch_size.min(train.len()))?;
     if let Some(last) = &last {
         let best = folder.as_ref().map(|folder| folder.best(&last.progress)).transpose()?.flatten();
         trainer.restore(last, best.as_ref())?;

@@ -189,7 +189,7 @@ impl Trainer {
     }
 
     /// Lets every program be compiled anew.
-    fn forget_programs(&mut self) {
+    pub(super) fn forget_programs(&mut self) {
         self.train_programs.clear();
         self.evaluate_programs.clear();
         self.predict_programs.clear();
@@ -235,6 +235,10 @@ impl Trainer {
     /// What the run is made of.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(super) fn set_batch_size(&mut self, batch_size: usize) {
+        self.settings.batch_size = batch_size;
     }
 
     /// How far the run has come, or had come when it ended.
@@ -547,7 +551,7 @@ impl Trainer {
         Ok(kept && self.store.get(AVERAGE_STEPS)?.item()? > 0.0)
     }
 
-    fn predict_program(&mut self, batch: usize, averaged: bool) -> Result<&Program> {
+    pub(super) fn predict_program(&mut self, batch: usize, averaged: bool) -> Result<&Program> {
         let key = (batch, averaged);
         if !self.predict_programs.contains_key(&key) {
             let name = format!("predict at {batch}");
