@@ -14,6 +14,7 @@ mod monitor;
 mod normalization;
 mod progress;
 mod trainer;
+pub mod transfer;
 mod watch;
 
 pub use crate::data::augment::Augmentation;
