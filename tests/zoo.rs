@@ -1,9 +1,16 @@
 //! The networks of `nn::models`: as many parameters as PyTorch's, loss that falls on every device, and weights that travel.
 
+#![cfg(feature = "cli")]
+
 mod common;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, RgbaImage};
+use serde_json::Value;
 
 use neuropil::format::{safetensors, weights};
 use neuropil::graph::Leaf;
@@ -254,4 +261,233 @@ fn steps_from_the_weights_of_pytorch_are_those_of_pytorch() {
             }
         }
     }
+}
+
+/// A folder that is removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("neuropil-zoo-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Exit code, stdout and stderr of the command with `arguments`, without GPU.
+fn neuropil(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_neuropil")).args(arguments).args(["--device", "cpu"]).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn records(arguments: &[&str]) -> Vec<Value> {
+    let (code, stdout, stderr) = neuropil(&[arguments, &["--json"]].concat());
+    assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn refused(arguments: &[&str], words: &[&str]) {
+    let (code, _, stderr) = neuropil(arguments);
+    assert!(code == Some(2) && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
+    words.iter().for_each(|word| assert!(stderr.contains(word), "{stderr} lacks {word}"));
+}
+
+/// The file is gone when the run goes on and when the network is used.
+#[test]
+fn a_described_network_is_in_its_run_and_in_its_file() {
+    let folder = Folder::new("described");
+    let (description, run, saved) = (folder.file("net.toml"), folder.file("run"), folder.file("net.safetensors"));
+    let text = r#"
+        name = "tiny"
+        [[layer]]
+        kind = "conv"
+        channels = 8
+        kernel = 3
+        [[layer]]
+        kind = "relu"
+        [[layer]]
+        kind = "flatten"
+        [[layer]]
+        kind = "linear"
+        features = "classes"
+    "#;
+    fs::write(&description, text).unwrap();
+    let started = records(&["train", "--model", &description, "--epochs", "2", "--run", &run, "--save", &saved]);
+    assert_eq!((&started[0]["model"], &started[0]["parameters"]), (&"tiny".into(), &2970.into()));
+    fs::remove_file(&description).unwrap();
+    let accuracy = started.last().unwrap()["test_accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.5, "{accuracy}");
+    assert_eq!(records(&["evaluate", &saved])[0]["accuracy"].as_f64(), Some(accuracy));
+    assert_eq!(records(&["predict", &saved, "--index", "0"]).len(), 2);
+    let again = records(&["train", "--resume", &run]);
+    assert_eq!(again.last().unwrap()["test_accuracy"].as_f64(), Some(accuracy));
+    let fresh = records(&["train", "--config", &format!("{run}/config.toml")]);
+    assert_eq!(fresh.last().unwrap()["test_accuracy"].as_f64(), Some(accuracy));
+
+    for (wrong, words) in [
+        ("channels", ["net.toml", "layer 0 (conv): there is no \"chanels\" here; it takes"]),
+        ("kind = \"conv\"", ["net.toml: line 4", "expected"]),
+    ] {
+        let broken = if wrong == "channels" { "chanels = 8\nchannels" } else { "kind = conv" };
+        fs::write(&description, text.replacen(wrong, broken, 1)).unwrap();
+        refused(&["train", "--model", &description], &words);
+    }
+    refused(&["train", "--model", "resnet"], &["--model", "resnet20", "FILE.toml"]);
+    refused(&["train", "--model", "./absent.toml"], &["absent.toml"]);
+}
+
+#[test]
+fn weights_are_shown_imported_and_exported() {
+    let folder = Folder::new("weights");
+    let (given, saved) = (golden("resnet20.pt"), folder.file("net.safetensors"));
+    let (given, description) = (given.to_str().unwrap(), golden("resnet20.toml"));
+    let shown = records(&["weights", "show", given]);
+    assert_eq!(shown[0]["name"], "conv1.weight");
+    assert_eq!((&shown[0]["shape"], &shown[0]["type"]), (&serde_json::json!([4, 3, 3, 3]), &"f32".into()));
+    let model = ["--model", description.to_str().unwrap(), "--image-shape", "16x16x3", "--classes", "a,b,c,d,e"];
+    let import = [&["weights", "import", given, "--save", &saved], &model[..]].concat();
+    let done = records(&[&import[..], &["--mean", "0.5,0.5,0.5", "--deviation", "0.2,0.2,0.2"]].concat());
+    assert_eq!((&done[0]["match"], &done[0]["parameters"]), (&"order".into(), &17_449.into()));
+    assert_eq!(done[0]["model"], "resnet20_narrow");
+
+    // Out under PyTorch's names and in again by the order, and out and in under its own names.
+    let (npz, own, second) =
+        (folder.file("net.npz"), folder.file("own.safetensors"), folder.file("second.safetensors"));
+    let done = records(&["weights", "export", &saved, "--save", &npz, "--names-of", given]);
+    assert_eq!(done[0]["mean"], serde_json::json!([0.5, 0.5, 0.5]));
+    let (_, of_torch) = weights::load(Path::new(given)).unwrap();
+    let of_torch: Vec<_> = of_torch.into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
+    assert_eq!(weights::load(Path::new(&npz)).unwrap().1, of_torch);
+    records(&["weights", "export", &saved, "--save", &own]);
+    for file in [&npz, &own] {
+        records(&["weights", "import", file, "--save", &second, "--like", &saved]);
+        assert_eq!(fs::read(&second).unwrap(), fs::read(&saved).unwrap(), "{file}");
+    }
+
+    // Names that are made equal.
+    let renamed = [&import[..], &["--match", "names", "--rename", "conv1=0.conv", "--rename", "bn1=0.norm"]].concat();
+    refused(&renamed, &["resnet20.pt", "1.conv1.weight [4, 3, 3, 4] is missing", "more"]);
+    let other =
+        ["weights", "import", given, "--save", &second, "--model", "mlp", "--image-shape", "16x16x3", "--classes", "5"];
+    refused(&other, &["the file has 107 arrays, the model 6", "number 2 is bn1.weight in the file and hidden1.bias"]);
+    refused(&["weights", "import", given, "--save", &second], &["--model", "--like"]);
+    refused(&["weights", "import", &own, "--save", &second, "--like", &saved, "--match", "order"], &["keeps no order"]);
+    let evil = folder.file("evil.pt");
+    let mut archive = zip::ZipWriter::new(fs::File::create(&evil).unwrap());
+    archive
+        .start_file(
+            "evil/data.pkl",
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored),
+        )
+        .unwrap();
+    std::io::Write::write_all(&mut archive, b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00echo\x85R.").unwrap();
+    archive.finish().unwrap();
+    refused(&["weights", "show", &evil], &["evil.pt", "asks for Python's os.system, which is refused", "state_dict"]);
+}
+
+/// A ring, bright on dark, in `size` × `size` pixels.
+fn ring(size: u32) -> impl Fn(u32, u32) -> u8 {
+    move |x, y| {
+        let from_center = |at: u32| (f64::from(at) + 0.5) / f64::from(size) - 0.5;
+        let radius = from_center(x).hypot(from_center(y));
+        if (0.2..0.38).contains(&radius) { 255 } else { 0 }
+    }
+}
+
+/// A zero is a zero in pictures of every size and mode.
+#[test]
+fn pictures_of_any_size_and_mode_are_classified() {
+    let folder = Folder::new("pictures");
+    let saved = folder.file("digits.safetensors");
+    records(&["train", "--epochs", "6", "--save", &saved]);
+    let (small, large) = (ring(8), ring(40));
+    let wide = ring(40);
+    let pictures: Vec<(&str, DynamicImage)> = vec![
+        ("small.png", ImageBuffer::from_fn(8, 8, |x, y| Luma([small(x, y)])).into()),
+        ("gray.png", ImageBuffer::from_fn(40, 40, |x, y| Luma([large(x, y)])).into()),
+        (
+            "wide.png",
+            ImageBuffer::from_fn(60, 40, |x, y| Luma([if (10..50).contains(&x) { wide(x - 10, y) } else { 0 }])).into(),
+        ),
+        ("deep.png", ImageBuffer::from_fn(40, 40, |x, y| Luma([u16::from(large(x, y)) * 257])).into()),
+        ("deep_color.png", ImageBuffer::from_fn(40, 40, |x, y| Rgb([u16::from(large(x, y)) * 257; 3])).into()),
+        ("color.bmp", RgbImage::from_fn(40, 40, |x, y| Rgb([large(x, y); 3])).into()),
+        ("photo.jpg", RgbImage::from_fn(40, 40, |x, y| Rgb([large(x, y); 3])).into()),
+        (
+            "palette.gif",
+            RgbaImage::from_fn(40, 40, |x, y| {
+                let v = large(x, y);
+                Rgba([v, v, v, 255])
+            })
+            .into(),
+        ),
+        // White ink that only its alpha shows.
+        ("alpha.png", RgbaImage::from_fn(40, 40, |x, y| Rgba([255, 255, 255, large(x, y)])).into()),
+        ("gray_alpha.png", GrayAlphaImage::from_fn(40, 40, |x, y| LumaA([255, large(x, y)])).into()),
+        (
+            "deep_alpha.png",
+            ImageBuffer::from_fn(40, 40, |x, y| Rgba([65535u16, 65535, 65535, u16::from(large(x, y)) * 257])).into(),
+        ),
+        ("web.webp", RgbaImage::from_fn(40, 40, |x, y| Rgba([255, 255, 255, large(x, y)])).into()),
+    ];
+    let mut arguments = vec!["predict".to_owned(), saved.clone()];
+    for (name, picture) in &pictures {
+        let path = folder.file(name);
+        picture.save_with_format(&path, ImageFormat::from_path(&path).unwrap()).unwrap();
+        arguments.push(path);
+    }
+    let pgm = folder.file("plain.pgm");
+    let pixels: Vec<u8> = (0..1600).map(|i| large(i % 40, i / 40) / 16).collect();
+    fs::write(&pgm, [b"P5 40 40 15\n".to_vec(), pixels].concat()).unwrap();
+    arguments.push(pgm.clone());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let predictions = records(&arguments);
+    assert_eq!(predictions.len(), pictures.len() + 2);
+    let probability = |i: usize| predictions[i]["probability"].as_f64().unwrap();
+    for (i, prediction) in predictions[..pictures.len() + 1].iter().enumerate() {
+        assert_eq!(prediction["class"], "0", "{prediction}");
+        // All but the first, which is drawn in other pixels, come to the same after scaling.
+        assert!(i == 0 || (probability(i) - probability(1)).abs() < 0.02, "{prediction}, not {}", probability(1));
+    }
+    // On white, white ink is not seen.
+    let alpha = folder.file("alpha.png");
+    let on_white = records(&["predict", &saved, &alpha, "--background", "white"]);
+    let blank = records(&["predict", &saved, &alpha, "--background", "#ffffff"]);
+    assert_eq!(on_white[0], blank[0]);
+    assert_ne!(on_white[0]["probability"], predictions[8]["probability"]);
+    refused(&["predict", &saved, &alpha, "--background", "#fff"], &["--background", "#ff8000"]);
+    let (code, text, _) = neuropil(&["predict", &saved, &pgm]);
+    assert!(code == Some(0) && text.contains("plain.pgm: 0 ("), "{text}");
+
+    // A network of color takes gray pictures.
+    let colored = folder.file("colored.safetensors");
+    let given = golden("resnet20.pt");
+    let description = golden("resnet20.toml");
+    records(&[
+        "weights",
+        "import",
+        given.to_str().unwrap(),
+        "--model",
+        description.to_str().unwrap(),
+        "--image-shape",
+        "16x16x3",
+        "--classes",
+        "5",
+        "--save",
+        &colored,
+    ]);
+    let all = [&["predict", &colored, &pgm], &arguments[2..]].concat();
+    assert_eq!(records(&all).len(), pictures.len() + 3);
 }
