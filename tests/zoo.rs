@@ -20,6 +20,7 @@ use neuropil::nn::parameters::parameters;
 use neuropil::nn::{Conv2d, Linear, Module, Sequential};
 use neuropil::optim::{Adam, Optimizer, Sgd};
 use neuropil::train::transfer::{self, Layout, Matching};
+use neuropil::train::{ModelFile, ModelInfo};
 use neuropil::{Array, DType, Device, Mode, Program, Store, Tensor};
 
 /// Parameters for ten classes, counted in the modules of `scripts/torch_models.py` by `scripts/golden_models.py`.
@@ -52,6 +53,56 @@ fn there_are_as_many_parameters_as_in_pytorch() {
         assert_eq!(count(&models::by_name(name, 10).unwrap(), image), wanted, "{name}");
     }
     assert_eq!(count(&models::autoencoder(3, 10), [32, 32, 3]), 10_829);
+}
+
+/// The sizes in `docs/models.md` are the least.
+#[test]
+fn images_that_are_too_small_are_refused() {
+    for (name, least) in [("small_cnn", 4), ("lenet5", 12), ("vgg8", 8), ("airbench94", 25)] {
+        let model = models::by_name(name, 10).unwrap();
+        assert!(parameters(&model, [least, least, 3]).is_ok(), "{name}");
+        assert!(parameters(&model, [least - 1, least - 1, 3]).is_err(), "{name}");
+    }
+}
+
+/// What `docs/models.md` says of descriptions.
+#[test]
+fn the_page_on_models_is_true() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/models.md")).unwrap();
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let description = models::Description::from_value(toml::from_str(text).unwrap()).unwrap();
+    let found = parameters(&description.build(10).unwrap(), [32, 32, 3]).unwrap();
+    assert_eq!(found.last().unwrap().name, "head.bias");
+    assert_eq!(found[0].name, "0.conv.weight");
+
+    let error = models::Description::from_json(r#"{"layer":[{}]}"#).unwrap_err().to_string();
+    let (_, kinds) = error.split_once("give one of ").unwrap();
+    let kinds: Vec<&str> = kinds.split(", ").map(|kind| kind.rsplit(' ').next().unwrap()).collect();
+    assert!(kinds.len() > 30 && kinds.contains(&"conv") && kinds.contains(&"relu"), "{kinds:?}");
+    kinds.iter().for_each(|kind| assert!(page.contains(&format!("`{kind}`")), "{kind}"));
+    models::NAMES.iter().for_each(|name| assert!(page.contains(&format!("| `{name}` |")), "{name}"));
+}
+
+/// A file of a description with huge layers is refused before anything is allocated.
+#[test]
+fn descriptions_beyond_any_memory_are_refused() {
+    let huge = r#"{"kind":"conv_transpose","channels":65536,"kernel":1,"stride":65536}"#;
+    let layers = |count: usize| format!("{{\"layer\":[{}]}}", vec![huge; count].join(","));
+    for count in [1, 2, 40] {
+        let model = models::by_name(&layers(count), 10).unwrap();
+        let error = parameters(&model, [64, 64, 3]).unwrap_err().to_string();
+        assert!(error.contains("elements; make it smaller"), "{error}");
+    }
+    let info = ModelInfo {
+        model: r#"{"layer":[{"kind":"flatten"},{"kind":"linear","features":65536}]}"#.into(),
+        class_names: vec!["a".into()],
+        image_shape: [64, 64, 3],
+        dataset: String::new(),
+    };
+    let file = ModelFile { info, weights: BTreeMap::from([("1.bias".into(), Array::full(&[3], 0f32))]) };
+    let error = file.network().map(drop).unwrap_err().to_string();
+    assert!(error.contains("has 805371904 numbers and the file 3"), "{error}");
 }
 
 /// Numbers in [0, 1) that follow from their place, as in `scripts/golden_models.py`.

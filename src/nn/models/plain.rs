@@ -32,7 +32,7 @@ pub fn mlp(classes: usize) -> Sequential {
         .named("head", Linear::new(classes))
 }
 
-/// LeNet-5 (LeCun et al. 1998) for images from 14×14, in its usual form today: two 5×5 convolutions of 6 and 16 channels, each
+/// LeNet-5 (LeCun et al. 1998) for images from 12×12, in its usual form today: two 5×5 convolutions of 6 and 16 channels, each
 /// with tanh and the mean of 2×2, then layers of 120 and 84. The original's sparse connections and Gaussian outputs are full
 /// and linear here.
 pub fn lenet5(classes: usize) -> Sequential {
