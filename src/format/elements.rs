@@ -26,6 +26,7 @@ pub(super) enum ElementType {
 
 impl ElementType {
     /// Bytes of an element.
+    #[cfg(any(test, feature = "archives"))]
     pub(super) fn size(self) -> usize {
         match self {
             ElementType::F64 | ElementType::I64 => 8,

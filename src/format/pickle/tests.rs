@@ -1,3 +1,5 @@
+//! Pickles: sound ones, code, bombs and what is cut off.
+
 use super::*;
 use crate::random::Stream;
 

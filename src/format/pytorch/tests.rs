@@ -1,3 +1,5 @@
+//! State dictionaries made by hand: views of storages, and what does not fit.
+
 use std::io::Write;
 
 use zip::CompressionMethod;

@@ -1,3 +1,5 @@
+//! Layers and mistakes of a description.
+
 use super::super::{Description, by_name};
 use crate::nn::parameters::parameters;
 
