@@ -17,7 +17,8 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 host=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --release --quiet --manifest-path fuzz/Cargo.toml --target "$host"
-RUSTFLAGS='' cargo build --release --quiet
+unset RUSTFLAGS
+cargo build --release --quiet
 
 programs=fuzz/target/$host/release
 corpus=fuzz/corpus
@@ -33,7 +34,7 @@ target/release/neuropil weights export "$corpus/run/model.safetensors" --save "$
 printf '[[layer]]\nkind = "flatten"\n[[layer]]\nkind = "linear"\nfeatures = "classes"\n' >"$corpus/tiny.toml"
 target/release/neuropil train --quiet --device cpu --epochs 1 --model "$corpus/tiny.toml" \
     --save "$corpus/model_file/described.safetensors" >/dev/null
-"$programs/seeds" "$corpus"
+cargo run --quiet --manifest-path fuzz/seeds/Cargo.toml --target-dir fuzz/target -- "$corpus"
 
 failed=()
 for target in "${targets[@]}"; do

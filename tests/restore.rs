@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use neuropil::data::{Dataset, digits};
 use neuropil::nn::{Activation, BatchNorm, Conv2d, Dropout, Flatten, Linear, Sequential};
-use neuropil::optim::{Adam, Optimizer, Plateau, Schedule, Sgd};
+use neuropil::optim::{Adam, Optimizer, Plateau, Schedule, Sgd, Span};
 use neuropil::train::{Augmentation, Checkpoint, Checkpoints, Epoch, Metrics, Monitor, Settings, Trainer};
 use neuropil::{Device, Error, ErrorKind, Precision};
 
@@ -92,7 +92,7 @@ fn go_on(
     let (train, test) = data();
     let mut trainer = trainer(device, precision);
     if let Some(checkpoint) = checkpoint {
-        trainer.restore(checkpoint).unwrap();
+        trainer.restore(checkpoint, None).unwrap();
     }
     let epochs = trainer.fit(&train, Some(&test), |_| ControlFlow::Continue(())).unwrap();
     let mut end = trainer.checkpoint().unwrap();
@@ -168,7 +168,7 @@ fn what_is_of_another_run_is_refused() {
     let checkpoint = stopped(&device, Precision::F32, 5, 0);
     let refusal = |settings: Settings, model: Sequential| {
         let mut trainer = Trainer::new(&device, model, [8, 8, 1], settings);
-        let error = trainer.restore(&checkpoint).unwrap_err();
+        let error = trainer.restore(&checkpoint, None).unwrap_err();
         error.to_string()
     };
     let own = || settings(Precision::F32);
@@ -188,7 +188,7 @@ fn what_is_of_another_run_is_refused() {
 
     let (train, test) = data();
     let mut other = trainer(&device, Precision::F32);
-    other.restore(&checkpoint).unwrap();
+    other.restore(&checkpoint, None).unwrap();
     let error = other.fit(&test, None, |_| ControlFlow::Continue(())).unwrap_err().to_string();
     assert!(error.contains("not the images of the checkpoint") && error.contains("194 there, 60 here"), "{error}");
     let relabelled = {
@@ -196,13 +196,13 @@ fn what_is_of_another_run_is_refused() {
         labels[0] = (labels[0] + 1) % 10;
         Dataset::new(train.name(), train.images().unwrap(), labels, train.class_names().to_vec()).unwrap()
     };
-    other.restore(&checkpoint).unwrap();
+    other.restore(&checkpoint, None).unwrap();
     assert!(other.fit(&relabelled, None, |_| ControlFlow::Continue(())).is_err());
 
     // A position that no run of these images can have.
     let mut odd = checkpoint.clone();
     odd.progress.steps = 14;
-    other.restore(&odd).unwrap();
+    other.restore(&odd, None).unwrap();
     assert!(other.fit(&train, None, |_| ControlFlow::Continue(())).unwrap_err().to_string().contains("\"steps\""));
 }
 
@@ -333,6 +333,49 @@ fn a_lost_device_ends_the_run_and_another_goes_on() {
 }
 
 #[test]
+fn a_run_that_ends_early_goes_back_to_its_best_epoch() {
+    let (train, test) = data();
+    // At a rate that makes it worse after a while.
+    let early = || Settings {
+        epochs: 30,
+        optimizer: Box::new(Sgd::new(0.05)),
+        schedule: Schedule::Step { every: Span::Steps(13), gamma: 2.0 },
+        plateau: None,
+        early_stop: Some(2),
+        ..settings(Precision::F32)
+    };
+    let linear = || Sequential::new().then(Flatten).named("head", Linear::new(10));
+    let folder = File::new("early");
+    let checkpoints = Checkpoints::open(&folder.0, 1).unwrap();
+    let mut trainer = Trainer::new(&Device::cpu(), linear(), [8, 8, 1], early());
+    let epochs = trainer.fit_with(&train, Some(&test), &mut EachEpoch(&checkpoints)).unwrap();
+    let best = *trainer.progress().best().unwrap();
+    assert!(trainer.stops_early() && best.number > 1 && epochs.len() == best.number + 2, "{epochs:?}");
+    assert_eq!(trainer.evaluate(&test).unwrap().loss, best.judged().loss);
+
+    let (_, last, _) = checkpoints.last().unwrap();
+    let kept = checkpoints.best(&last.progress).unwrap();
+    let mut again = Trainer::new(&Device::cpu(), linear(), [8, 8, 1], early());
+    again.restore(&last, kept.as_ref()).unwrap();
+    assert_eq!(again.fit(&train, Some(&test), |_| ControlFlow::Continue(())).unwrap(), epochs);
+    assert_eq!(again.store().weights().unwrap(), trainer.store().weights().unwrap());
+}
+
+/// Keeps a checkpoint after each epoch.
+struct EachEpoch<'a>(&'a Checkpoints);
+
+impl Monitor for EachEpoch<'_> {
+    fn step(&mut self, _: &Trainer, _: usize, _: usize) -> Result<ControlFlow<()>, Error> {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn epoch(&mut self, trainer: &Trainer, _: &Epoch) -> Result<ControlFlow<()>, Error> {
+        self.0.save(&trainer.checkpoint()?, None)?;
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+#[test]
 fn a_run_without_progress_ends_early() {
     let (train, test) = data();
     let early = |patience| Settings {
@@ -348,6 +391,6 @@ fn a_run_without_progress_ends_early() {
     assert_eq!((epochs.len(), trainer.stops_early()), (3, true));
     let checkpoint = trainer.checkpoint().unwrap();
     let mut again = Trainer::new(&Device::cpu(), frozen(), [8, 8, 1], early(2));
-    again.restore(&checkpoint).unwrap();
+    again.restore(&checkpoint, None).unwrap();
     assert_eq!(again.fit(&train, Some(&test), |_| ControlFlow::Continue(())).unwrap(), epochs);
 }

@@ -271,6 +271,20 @@ fn checkpoints_are_networks() {
 }
 
 #[test]
+fn two_processes_do_not_train_one_run() {
+    let place = Place::new("two");
+    let run = place.path("run");
+    let mut first = command(&format!("train --device cpu --epochs 9999 --run {run}")).spawn().unwrap();
+    while !Path::new(&run).join("config.toml").exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (code, _, stderr) = neuropil(&format!("train --resume {run}"));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(code == Some(2) && stderr.contains("another process trains this run"), "{stderr}");
+}
+
+#[test]
 fn what_a_run_cannot_be_is_one_line_with_the_remedy() {
     let place = Place::new("arguments");
     let run = place.path("run");

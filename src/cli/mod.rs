@@ -5,6 +5,7 @@
 //! exit code is 0 only when what was asked for happened, 1 when `check` found a wrong number, else 2 with one line that
 //! says what is wrong and what to do. A run that Ctrl-C ended gives 130. Before: everything else.
 
+mod batch_size;
 mod bench;
 mod check;
 mod data;

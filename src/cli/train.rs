@@ -12,12 +12,14 @@ use neuropil::nn::models;
 use neuropil::train::{Augmentation, Epoch, ModelFile, ModelInfo, Settings, Trainer};
 use neuropil::{Device, Error, ErrorKind, Precision};
 
+use super::batch_size::{BatchSize, room};
 use super::model::shape_text;
 use super::output::{Output, Record, counted, device_line, device_name, percent};
 use super::run::RunArguments;
 use super::run::config::Config;
 use super::run::folder::Folder;
 use super::run::recipe::Recipe;
+use super::run::screen::{Heading, Screen};
 use super::run::watch::{Times, Watch, interrupts};
 use super::source::{Choice, DatasetName, Source};
 use super::tuning::TuningArguments;
@@ -32,10 +34,11 @@ pub struct Arguments {
     model: Option<String>,
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help = epochs_help())]
     epochs: Option<usize>,
-    /// Images a step
-    #[arg(long, value_name = "N", default_value_t = Settings::default().batch_size)]
-    #[arg(value_parser = at_least_one, allow_negative_numbers = true)]
-    batch_size: usize,
+    /// Images a step; auto takes the largest power of two that fits the memory and leaves an epoch 20 steps (the learning
+    /// rate stays as it is)
+    #[arg(long, value_name = "N|auto", default_value_t = BatchSize::Images(Settings::default().batch_size))]
+    #[arg(allow_negative_numbers = true)]
+    batch_size: BatchSize,
     #[command(flatten)]
     recipe: Recipe,
     /// Random changes of training images, such as flip,shift=4: flip (left to right), rotate=DEGREES, shift=PIXELS (a crop of
@@ -77,6 +80,9 @@ pub struct Arguments {
     /// Print only the result
     #[arg(long)]
     quiet: bool,
+    /// Show curves of loss and accuracy on the whole terminal while it trains
+    #[arg(long, conflicts_with_all = ["quiet", "json"])]
+    tui: bool,
 }
 
 /// From how many training images on a data set is large.
@@ -120,7 +126,7 @@ impl Arguments {
         let epochs = if images > LARGE { EPOCHS_OF_LARGE } else { default.epochs };
         self.recipe.apply(Settings {
             epochs: self.epochs.unwrap_or(epochs),
-            batch_size: self.batch_size,
+            batch_size: self.batch_size.images().unwrap_or(default.batch_size),
             precision: self.precision,
             augmentation: self.augment,
             balanced: self.balanced,
@@ -142,9 +148,15 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     let keeping = &arguments.keeping;
     let resumed = keeping.resume.as_ref().map(|path| Folder::open(path, keeping.keep)).transpose()?;
     let device = arguments.tuning.apply(common.open_device()?, resumed.as_ref())?;
+    let model_name = arguments.model_for(train.image_shape());
+    let model = models::by_name(model_name, train.classes())?;
+    let mut trainer = Trainer::new(&device, model, train.image_shape(), settings);
+    if arguments.batch_size == BatchSize::Auto {
+        trainer.choose_batch_size(train.len(), room(&device))?;
+    }
     let folder = match (&keeping.run, resumed) {
         (Some(path), _) => {
-            let mut config = complete(config, &choice, &settings, &device)?;
+            let mut config = complete(config, &choice, trainer.settings(), &device)?;
             if let Some(model) = &arguments.model {
                 config.set("model", model.as_str());
             }
@@ -152,9 +164,6 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
         }
         (None, resumed) => resumed,
     };
-    let model_name = arguments.model_for(train.image_shape());
-    let model = models::by_name(model_name, train.classes())?;
-    let mut trainer = Trainer::new(&device, model, train.image_shape(), settings);
     let last = if keeping.resume.is_some() { folder.as_ref().map(Folder::last).transpose()?.flatten() } else { None };
     if let (None, Some(path)) = (&last, &arguments.from) {
         let new: Vec<&str> = arguments.new.iter().map(String::as_str).collect();
@@ -168,9 +177,10 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     }
     trainer.verify(arguments.verify.unwrap_or(0));
     trainer.detect_nonfinite(arguments.detect_nonfinite);
-    trainer.train_program(arguments.batch_size.min(train.len()))?;
+    trainer.train_program(trainer.settings().batch_size.min(train.len()))?;
     if let Some(last) = &last {
-        trainer.restore(last)?;
+        let best = folder.as_ref().map(|folder| folder.best(&last.progress)).transpose()?.flatten();
+        trainer.restore(last, best.as_ref())?;
         // It may have been killed between a checkpoint and this.
         if let Some(folder) = &folder {
             folder.write_metrics(trainer.progress())?;
@@ -193,7 +203,9 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
         arguments.tuning.keep(&device)?;
     }
     let epochs = epochs?;
-    let Some(Epoch { number, test: Some(last), .. }) = epochs.last() else {
+    // A run that ended early has gone back to its best epoch.
+    let result = if trainer.stops_early() { trainer.progress().best() } else { epochs.last() };
+    let Some(&Epoch { number, test: Some(last), .. }) = result else {
         return Err(Error::new(ErrorKind::Config, "no epoch was trained").into());
     };
     let mut saved = Vec::new();
@@ -210,14 +222,16 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     }
 
     let seconds = start.elapsed().as_secs_f64();
-    let record = Record::event("done").with("device", device.name()).with("epochs", *number);
+    let record = Record::event("done").with("device", device.name()).with("epochs", epochs.len());
+    let record = record.with("epoch", number);
     let record = record.with_number("test_accuracy", last.accuracy).with_number("test_loss", last.loss);
     let record = record.with_number("seconds", seconds).with("saved", saved.first().cloned());
     let saved = if saved.is_empty() { String::new() } else { format!("; saved in {}", saved.join(" and ")) };
     let accuracy = percent(last.accuracy);
     let device = device_name(&device);
-    let epochs = counted(*number, "epoch");
-    let text = format_args!("test accuracy {accuracy} after {epochs}, {seconds:.1} s on {device}{saved}");
+    let best = if number < epochs.len() { format!(" (that of epoch {number}, the best)") } else { String::new() };
+    let epochs = counted(epochs.len(), "epoch");
+    let text = format_args!("test accuracy {accuracy} after {epochs}{best}, {seconds:.1} s on {device}{saved}");
     Ok(output.emit(&record, text)?)
 }
 
@@ -293,8 +307,12 @@ fn fit(
     let Settings { epochs, batch_size, .. } = *trainer.settings();
     let quiet = arguments.quiet;
     let keeping = &arguments.keeping;
+    let before = trainer.progress().epochs.len();
+    let screen = if arguments.tui { screen(trainer, train, kept.is_some(), arguments)? } else { None };
+    let has_screen = screen.is_some();
     let mut watch = Watch {
-        progress: (!quiet).then(|| output.progress(epochs * train.len().div_ceil(batch_size), "steps")),
+        progress: (!quiet && !has_screen).then(|| output.progress(epochs * train.len().div_ceil(batch_size), "steps")),
+        screen,
         print: &mut |epoch| if quiet { Ok(()) } else { print_epoch(epoch, epochs, output) },
         folder: kept,
         times: Times {
@@ -309,6 +327,12 @@ fn fit(
     let done = trainer.fit_with(train, Some(test), &mut watch);
     let (interrupted, unprinted) = (watch.interrupted.clone(), watch.unprinted.take());
     drop(watch);
+    if has_screen {
+        // What the screen showed is gone with it.
+        for epoch in trainer.progress().epochs.iter().skip(before) {
+            print_epoch(epoch, epochs, output)?;
+        }
+    }
     let done = match (done, kept) {
         (Err(error), Some((folder, _))) => return Err(folder.with_remedy(&error).into()),
         (done, _) => done?,
@@ -317,13 +341,35 @@ fn fit(
         return Err(error.into());
     }
     let complete = done.len() == epochs || trainer.stops_early();
-    if let (true, false, Some((folder, _))) = (interrupted.load(Ordering::Relaxed), complete, kept) {
-        let (steps, command) = (trainer.progress().steps, folder.resume_command());
-        let record = Record::event("stopped").with("steps", steps).with("resume", command.as_str());
-        output.emit(&record, format_args!("stopped and saved after step {steps}; `{command}` goes on"))?;
+    if interrupted.load(Ordering::Relaxed) && !complete {
+        let steps = trainer.progress().steps;
+        let resume = kept.map(|(folder, _)| folder.resume_command());
+        let text = match &resume {
+            Some(command) => format!("stopped and saved after step {steps}; `{command}` goes on"),
+            None => format!("stopped after step {steps}; only a run with --run is kept"),
+        };
+        output.emit(&Record::event("stopped").with("steps", steps).with("resume", resume), text)?;
         return Err(Stop::Interrupted);
     }
     Ok(done)
+}
+
+/// The terminal for curves; where it cannot be had, a word says why.
+fn screen(trainer: &Trainer, train: &Dataset, is_kept: bool, arguments: &Arguments) -> Result<Option<Screen>, Error> {
+    if let Some(obstacle) = Screen::obstacle() {
+        eprintln!("--tui: {obstacle}; a line an epoch is printed instead");
+        return Ok(None);
+    }
+    let Settings { epochs, batch_size, .. } = *trainer.settings();
+    let device = device_name(trainer.store().device());
+    let heading = Heading {
+        title: format!("{} on {}, {device}", arguments.model_for(train.image_shape()), train.name()),
+        steps_per_epoch: train.len().div_ceil(batch_size.min(train.len())),
+        epochs,
+        batch_size,
+        quits: if is_kept { "stops and saves" } else { "stops; nothing is kept without --run" },
+    };
+    Screen::open(heading, trainer).map(Some)
 }
 
 fn print_epoch(epoch: &Epoch, epochs: usize, output: &Output) -> io::Result<()> {

@@ -394,11 +394,11 @@ impl Device {
     /// Zeroed memory of `words` 32-bit words.
     ///
     /// # Errors
-    /// When it is more than the device allows.
+    /// When it is more than the device allows or has free ([`ErrorKind::Memory`]).
     pub fn allocate(&self, words: usize) -> Result<Buffer> {
         Ok(match &self.0.backend {
             Backend::Cpu => Buffer::Cpu(cpu::Buffer::allocate(words)?),
-            Backend::Gpu(gpu) => Buffer::Gpu(gpu.allocate(words)?),
+            Backend::Gpu(gpu) => Buffer::Gpu(pollster::block_on(gpu.allocate(words))?),
         })
     }
 

@@ -154,6 +154,11 @@ impl Program {
         &self.schedule
     }
 
+    /// The memory that the program takes beside the store's: inputs, activations and scratch, in bytes.
+    pub fn planned_bytes(&self) -> u64 {
+        self.schedule.arenas.iter().map(|&(_, words)| 4 * words as u64).sum()
+    }
+
     /// Whether a result depends on the input of this name.
     pub fn takes(&self, input: &str) -> bool {
         self.schedule.inputs.iter().any(|(name, _)| name == input)

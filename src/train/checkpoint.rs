@@ -18,6 +18,7 @@ use crate::array::Array;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::format::safetensors;
 use crate::graph::Leaf;
+use crate::store::is_of_training;
 
 /// The key of the metadata under which all is but the arrays.
 const KEY: &str = "neuropil.checkpoint";
@@ -36,6 +37,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The parameters and states that prediction needs, by name.
+    pub fn weights(&self) -> BTreeMap<String, Array> {
+        let weights = self.state.iter().filter(|(name, _)| !is_of_training(name));
+        weights.map(|(name, array)| (name.clone(), array.clone())).collect()
+    }
+
     /// Writes the file, which is replaced as a whole or not at all. With `info` it is a model file too.
     ///
     /// # Errors
@@ -134,11 +141,12 @@ impl Trainer {
     }
 
     /// Lets the next [`Trainer::fit`] go on from a checkpoint, with the same bits as if there had been no interruption.
-    /// What was frozen must be frozen before.
+    /// What was frozen must be frozen before. A run that may end early ([`Settings::early_stop`]) goes back to its best epoch
+    /// then, whose checkpoint is `best` ([`super::Checkpoints::best`]); without it the last weights stay.
     ///
     /// # Errors
     /// When it is of another model or of other settings.
-    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    pub fn restore(&mut self, checkpoint: &Checkpoint, best: Option<&Checkpoint>) -> Result<()> {
         let own = self.settings().texts();
         for (name, text) in &own {
             let saved = checkpoint.settings.get(name).ok_or_else(|| damaged(name))?;
@@ -152,7 +160,7 @@ impl Trainer {
         let batch = self.settings().batch_size.min(checkpoint.progress.data.images);
         self.train_program(batch.max(1))?;
         self.store().set_all(&checkpoint.state)?;
-        self.continue_from(checkpoint.progress.clone());
+        self.continue_from(checkpoint.progress.clone(), best.map(Checkpoint::weights));
         Ok(())
     }
 }

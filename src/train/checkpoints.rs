@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Checkpoint, ModelInfo};
+use super::{Checkpoint, ModelInfo, Progress};
 use crate::error::{Error, ErrorKind, Result};
 
 const PREFIX: &str = "step-";
@@ -44,7 +44,7 @@ impl Checkpoints {
         let progress = &checkpoint.progress;
         let path = self.folder.join(format!("{PREFIX}{:08}{EXTENSION}", progress.steps));
         checkpoint.save(&path, info)?;
-        let best = progress.best().map(|epoch| epoch.number * progress.steps_per_epoch);
+        let best = best_step(progress);
         let mut older = self.all()?;
         older.retain(|(steps, _)| *steps < progress.steps);
         let surplus = older.len().saturating_sub(self.keep - 1);
@@ -54,6 +54,16 @@ impl Checkpoints {
             }
         }
         Ok(path)
+    }
+
+    /// The checkpoint after the best of the epochs that `progress` has, if it is there.
+    ///
+    /// # Errors
+    /// When the folder or the file cannot be read.
+    pub fn best(&self, progress: &Progress) -> Result<Option<Checkpoint>> {
+        let Some(best) = best_step(progress) else { return Ok(None) };
+        let found = self.all()?.into_iter().find(|(steps, _)| *steps == best);
+        found.map(|(_, path)| Ok(Checkpoint::load(&path)?.0)).transpose()
     }
 
     /// All checkpoints by the number of their step, the oldest first.
@@ -84,6 +94,11 @@ impl Checkpoints {
             Error::new(ErrorKind::Io, format!("{folder}: there is no checkpoint yet; start the run anew"))
         }))
     }
+}
+
+/// The step after which the best epoch ended.
+fn best_step(progress: &Progress) -> Option<usize> {
+    progress.best().map(|epoch| epoch.number * progress.steps_per_epoch)
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -36,11 +36,20 @@ pub fn accumulate(trace: &Trace, losses: &Tensor, logits: &Tensor, labels: &Tens
 /// # Errors
 /// When no program with [`accumulate`] was compiled for the store, or the device is lost.
 pub fn take(store: &Store) -> Result<Metrics> {
+    let metrics = read(store)?;
+    reset(store)?;
+    Ok(metrics)
+}
+
+/// The means since the last [`take`].
+///
+/// # Errors
+/// As [`take`].
+pub fn read(store: &Store) -> Result<Metrics> {
     let mut sums = [0.0; 3];
     for (sum, (name, _)) in sums.iter_mut().zip(STATES) {
         *sum = store.get(name)?.item()?;
     }
-    reset(store)?;
     let [loss, correct, samples] = sums;
     let count = samples.max(1.0);
     Ok(Metrics { loss: loss / count, accuracy: correct / count, samples: samples as usize })

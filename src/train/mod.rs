@@ -6,6 +6,7 @@
 //! folder of them. [`model_file`] saves and loads weights with what prediction needs. Before: [`crate::program`],
 //! [`crate::nn`], [`crate::optim`], [`crate::data`].
 
+mod batch_size;
 mod checkpoint;
 mod checkpoints;
 pub mod metrics;

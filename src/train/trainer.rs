@@ -36,7 +36,7 @@ pub struct Settings {
     /// Lowers the learning rate further when the loss no longer falls: that of the test set, or else of the training set.
     pub plateau: Option<Plateau>,
     /// Ends the run after so many epochs in a row that were no better than the best before them, by the loss of the test set,
-    /// or else of the training set.
+    /// or else of the training set; the weights are then those of the best.
     pub early_stop: Option<usize>,
     /// The share of the target that is spread over all classes.
     pub label_smoothing: f64,
@@ -120,6 +120,8 @@ pub struct Trainer {
     predict_programs: BTreeMap<(usize, bool), Program>,
     watch: Watch,
     progress: Progress,
+    /// The weights after the best epoch, where the run may end early and go back to them.
+    best: Option<BTreeMap<String, Array>>,
     /// Whether the next fit goes on from `progress`, rather than from the beginning.
     continues: bool,
 }
@@ -142,6 +144,7 @@ impl Trainer {
             predict_programs: BTreeMap::new(),
             watch: Watch::default(),
             progress: Progress::default(),
+            best: None,
             continues: false,
         }
     }
@@ -186,7 +189,7 @@ impl Trainer {
     }
 
     /// Lets every program be compiled anew.
-    fn forget_programs(&mut self) {
+    pub(super) fn forget_programs(&mut self) {
         self.train_programs.clear();
         self.evaluate_programs.clear();
         self.predict_programs.clear();
@@ -234,13 +237,26 @@ impl Trainer {
         &self.settings
     }
 
+    pub(super) fn set_batch_size(&mut self, batch_size: usize) {
+        self.settings.batch_size = batch_size;
+    }
+
     /// How far the run has come, or had come when it ended.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Lets the next fit go on from `progress`, whose state the store holds.
-    pub(super) fn continue_from(&mut self, progress: Progress) {
+    /// The metrics of the epoch under way; waits for the device.
+    ///
+    /// # Errors
+    /// When no step was taken yet, or the device is lost.
+    pub fn metrics(&self) -> Result<Metrics> {
+        metrics::read(&self.store)
+    }
+
+    /// Lets the next fit go on from `progress`, whose state the store holds, with the weights after the best epoch.
+    pub(super) fn continue_from(&mut self, progress: Progress, best: Option<BTreeMap<String, Array>>) {
+        self.best = best;
         self.watch.steps = progress.steps;
         self.progress = progress;
         self.continues = true;
@@ -328,9 +344,17 @@ impl Trainer {
             let epoch = Epoch { number, train: trained, test, seconds, waited };
             self.progress.epochs.push(epoch);
             self.progress.seconds = 0.0;
+            if self.settings.early_stop.is_some() && self.progress.since_best() == 0 {
+                self.best = Some(self.store.weights()?);
+            }
             if monitor.epoch(self, &epoch)?.is_break() {
                 break;
             }
+        }
+        if self.stops_early()
+            && let Some(best) = &self.best
+        {
+            self.store.set_weights(best)?;
         }
         Ok(self.progress.epochs.clone())
     }
@@ -339,6 +363,7 @@ impl Trainer {
     fn begin(&mut self, train: &Dataset, steps_per_epoch: usize) -> Result<()> {
         if !std::mem::take(&mut self.continues) {
             self.progress = Progress::start(&self.settings, train, steps_per_epoch);
+            self.best = None;
             return Ok(());
         }
         let (saved, own) = (&self.progress.data, DataPrint::of(train));
@@ -526,7 +551,7 @@ impl Trainer {
         Ok(kept && self.store.get(AVERAGE_STEPS)?.item()? > 0.0)
     }
 
-    fn predict_program(&mut self, batch: usize, averaged: bool) -> Result<&Program> {
+    pub(super) fn predict_program(&mut self, batch: usize, averaged: bool) -> Result<&Program> {
         let key = (batch, averaged);
         if !self.predict_programs.contains_key(&key) {
             let name = format!("predict at {batch}");

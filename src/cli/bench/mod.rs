@@ -122,8 +122,8 @@ fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Progra
     device.wait()?;
     let after = device.counters();
     let (dispatches, submits) = (after.dispatches - before.dispatches, after.submits - before.submits);
-    let planned: usize = program.schedule().arenas.iter().map(|(_, words)| 4 * words).sum();
-    let least = 4 * program.schedule().lower_bound;
+    let planned = program.planned_bytes();
+    let least = 4 * program.schedule().lower_bound as u64;
     let speed = model.batch as f64 / seconds;
     let record = Record::event("step")
         .with("name", name.as_str())
@@ -136,7 +136,7 @@ fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Progra
         .with("activations_at_least_bytes", least)
         .with("dispatches", dispatches)
         .with("submits", submits);
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let text = format_args!(
         "{name:<34} {:>6.1} ms {speed:>9.0} {first:>7.2} s {:>5.1} MiB {:>5.1} MiB {dispatches:>6}",
         1e3 * seconds,

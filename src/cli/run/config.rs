@@ -17,10 +17,20 @@ use toml::{Table, Value};
 pub const NAME: &str = "config.toml";
 
 /// What is of no config.
-const ELSEWHERE: [&str; 8] = ["run", "resume", "config", "save", "json", "quiet", "help", "version"];
+const ELSEWHERE: [&str; 9] = ["run", "resume", "config", "save", "json", "quiet", "tui", "help", "version"];
 /// What can be said anew where a run goes on.
-const FREE: [&str; 9] =
-    ["resume", "save", "json", "quiet", "tensorboard", "device", "checkpoint-every", "checkpoint-minutes", "keep"];
+const FREE: [&str; 10] = [
+    "resume",
+    "save",
+    "json",
+    "quiet",
+    "tui",
+    "tensorboard",
+    "device",
+    "checkpoint-every",
+    "checkpoint-minutes",
+    "keep",
+];
 /// What names files, and must be found from anywhere.
 const PATHS: [&str; 3] = ["data-dir", "from", "tunings"];
 

@@ -5,7 +5,8 @@
 //! never has an epoch twice or one that was lost. Every file is replaced as a whole, so a run can be killed at any moment;
 //! what that leaves behind is removed when the run goes on.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use neuropil::format::{tunings, write_atomically};
@@ -29,10 +30,15 @@ pub const TUNINGS: &str = "tunings.json";
 /// The folder of the checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
 
-/// The folder of a run.
+/// What the process that trains the run holds on to.
+const LOCK: &str = "lock";
+
+/// The folder of a run, which no other process trains meanwhile.
 pub struct Folder {
     path: PathBuf,
     checkpoints: Checkpoints,
+    /// Released with the folder, or by the operating system with the process.
+    _lock: File,
 }
 
 impl Folder {
@@ -42,30 +48,32 @@ impl Folder {
     /// When there is something in the folder, or it cannot be written to.
     pub fn create(path: &Path, config: &Config, keep: usize) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
-        remove_temporary(path)?;
-        if entries(path)?.next().is_some() {
+        if entries(path)?.any(|entry| !entry.ends_with(LOCK) && !is_temporary(&entry)) {
             let folder = shell_word(&path.display().to_string());
             let text = format!(
                 "--run {folder}: the folder is not empty; name a new one, or go on with the run in it: --resume {folder}"
             );
             return Err(Error::new(ErrorKind::Config, text));
         }
+        let lock = lock(path)?;
+        remove_temporary(path)?;
         config.save(&path.join(config::NAME))?;
-        Self::opened(path, keep)
+        Self::opened(path, keep, lock)
     }
 
     /// A run that is there.
     ///
     /// # Errors
-    /// When the folder cannot be read or written to.
+    /// When the folder cannot be read or written to, or another process trains the run.
     pub fn open(path: &Path, keep: usize) -> Result<Self, Error> {
+        let lock = lock(path)?;
         remove_temporary(path)?;
-        Self::opened(path, keep)
+        Self::opened(path, keep, lock)
     }
 
-    fn opened(path: &Path, keep: usize) -> Result<Self, Error> {
+    fn opened(path: &Path, keep: usize, lock: File) -> Result<Self, Error> {
         let checkpoints = Checkpoints::open(&path.join(CHECKPOINTS), keep)?;
-        Ok(Folder { path: path.to_path_buf(), checkpoints })
+        Ok(Folder { path: path.to_path_buf(), checkpoints, _lock: lock })
     }
 
     /// A file in it.
@@ -86,6 +94,14 @@ impl Folder {
             eprintln!("warning: {error}; {} is used", path.display());
         }
         Ok(Some(checkpoint))
+    }
+
+    /// The checkpoint after the best epoch of `progress`, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn best(&self, progress: &Progress) -> Result<Option<Checkpoint>, Error> {
+        self.checkpoints.best(progress)
     }
 
     /// Saves the run as it is now.
@@ -197,15 +213,33 @@ pub fn write_text(path: &Path, text: &str) -> Result<(), Error> {
     write_atomically(path, |file| file.write_all(text.as_bytes()).map_err(|e| Error::new(ErrorKind::Io, e.to_string())))
 }
 
+/// The lock of the run in `folder`.
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join(LOCK);
+    let file = File::options().create(true).append(true).open(&path).map_err(|e| Error::io(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let text = "another process trains this run; wait for it, or stop it";
+            Err(Error::new(ErrorKind::Config, format!("{}: {text}", folder.display())))
+        }
+        // Some network file systems have no locks, and then nothing keeps two processes apart.
+        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(e)) => Err(Error::io(&path, e)),
+    }
+}
+
 /// Removes what writing that was interrupted left behind.
 fn remove_temporary(folder: &Path) -> Result<(), Error> {
-    for path in entries(folder)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') && name.ends_with(".tmp") {
-            fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
-        }
+    for path in entries(folder)?.filter(|path| is_temporary(path)) {
+        fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
     }
     Ok(())
+}
+
+fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(".tmp")
 }
 
 fn entries(folder: &Path) -> Result<impl Iterator<Item = PathBuf>, Error> {

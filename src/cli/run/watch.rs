@@ -14,6 +14,7 @@ use neuropil::{Error, ErrorKind};
 
 use super::super::output::Progress;
 use super::folder::Folder;
+use super::screen::Screen;
 use super::tensorboard::Events;
 
 /// The exit code of a command that was interrupted, as shells report it.
@@ -32,6 +33,8 @@ pub struct Times {
 pub struct Watch<'a> {
     /// The progress that is shown.
     pub progress: Option<Progress>,
+    /// Curves on the whole terminal.
+    pub screen: Option<Screen>,
     /// Prints an epoch.
     pub print: &'a mut dyn FnMut(&Epoch) -> io::Result<()>,
     /// Where the run is kept, and what its network is.
@@ -67,6 +70,11 @@ impl Monitor for Watch<'_> {
         if let Some(progress) = &self.progress {
             progress.set(done);
         }
+        if let Some(screen) = &mut self.screen
+            && screen.step(trainer)?
+        {
+            self.interrupted.store(true, Ordering::Relaxed);
+        }
         let due = self.times.steps.is_some_and(|steps| done.is_multiple_of(steps));
         if self.is_interrupted() || due || self.folder.is_some() && self.saved.elapsed() >= self.times.age {
             self.save(trainer)?;
@@ -82,7 +90,10 @@ impl Monitor for Watch<'_> {
         if let Some(events) = &mut self.events {
             events.write(trainer.progress())?;
         }
-        self.unprinted = (self.print)(epoch).err();
+        match &mut self.screen {
+            Some(screen) => screen.epoch(trainer.progress().steps, epoch)?,
+            None => self.unprinted = (self.print)(epoch).err(),
+        }
         let stops = self.unprinted.is_some() || self.is_interrupted();
         Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }

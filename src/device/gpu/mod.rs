@@ -26,6 +26,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::random::stream_id;
 use crate::schedule::Capabilities;
 
+/// The share of the memory budget that the driver states, in percent, from which on memory is refused rather than swapped.
+const BUDGET: u8 = 95;
 /// Runs that may be under way at once: enough to keep a GPU busy, few enough that inputs do not pile up.
 const MAX_IN_FLIGHT: usize = 4;
 
@@ -101,6 +103,7 @@ fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
     descriptor.flags = wgpu::InstanceFlags::empty();
+    descriptor.memory_budget_thresholds.for_resource_creation = Some(BUDGET);
     wgpu::Instance::new(descriptor)
 }
 
@@ -305,8 +308,8 @@ impl Gpu {
     /// Zeroed memory.
     ///
     /// # Errors
-    /// When it is larger than the adapter allows.
-    pub fn allocate(&self, words: usize) -> Result<Buffer> {
+    /// When it is larger than the adapter allows, or than what is free ([`ErrorKind::Memory`]; the device stays usable).
+    pub async fn allocate(&self, words: usize) -> Result<Buffer> {
         let bytes = (words.max(crate::schedule::ALIGNMENT) * 4) as u64;
         if bytes > self.limits.max_buffer_size {
             return Err(Error::new(
@@ -319,7 +322,12 @@ impl Gpu {
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: Some("arena"), size: bytes, usage, mapped_at_creation: false };
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&descriptor);
+        if scope.pop().await.is_some() {
+            let text = format!("{}: {bytes} bytes more are not free; use a smaller batch or model", self.info.name);
+            return Err(Error::new(ErrorKind::Memory, text));
+        }
         self.counts.buffers.fetch_add(1, Ordering::Relaxed);
         self.check()?;
         Ok(Buffer { buffer, words })

@@ -1,0 +1,85 @@
+//! The largest batch that fits a device.
+//!
+//! Nobody can say beforehand: a driver refuses memory when it likes, and what a step needs is known when it is planned. So the
+//! programs of a whole run are compiled, which takes their memory, at twice the size each time until one does not fit. Where a
+//! device computes in the memory of the host, which gives away more than it has, the plan is held against a given room instead.
+//! Before: [`super::Trainer`] compiles programs. After: `train --batch-size auto`.
+
+use super::Trainer;
+use crate::error::{Error, ErrorKind, Result};
+
+impl Trainer {
+    /// The fewest steps of an epoch that [`Trainer::choose_batch_size`] leaves: larger batches would hardly learn.
+    pub const LEAST_STEPS: usize = 20;
+
+    /// Takes the largest power of two as the batch size with which training on `images` images and testing fit the device, and
+    /// the programs into `room` bytes if that is given; gives it. An epoch keeps [`Trainer::LEAST_STEPS`] steps.
+    ///
+    /// # Errors
+    /// When not even batches of one fit, or there is something else wrong with the model.
+    pub fn choose_batch_size(&mut self, images: usize, room: Option<u64>) -> Result<usize> {
+        let most = (images / Self::LEAST_STEPS).max(1);
+        let mut fits = None;
+        let mut size = 1;
+        while size <= most && self.has_room(size, images, room)? {
+            fits = Some(size);
+            size *= 2;
+        }
+        let Some(size) = fits else {
+            let text = "not even batches of one image fit the memory; use a smaller model or smaller images";
+            return Err(Error::new(ErrorKind::Memory, text));
+        };
+        self.set_batch_size(size);
+        Ok(size)
+    }
+
+    /// Whether batches of `size` fit, with all programs of a run at once.
+    fn has_room(&mut self, size: usize, images: usize, room: Option<u64>) -> Result<bool> {
+        self.forget_programs();
+        let planned = self.planned_bytes(&[size, images % size]);
+        // Another batch size, or none at all, is what comes next.
+        self.forget_programs();
+        match planned {
+            Ok(planned) => Ok(room.is_none_or(|room| planned <= room)),
+            Err(error) if error.kind() == ErrorKind::Memory => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the programs take that train on these batches, and the one that evaluates.
+    fn planned_bytes(&mut self, batches: &[usize]) -> Result<u64> {
+        let mut bytes = self.predict_program(Self::EVALUATION_BATCH, false)?.planned_bytes();
+        for &batch in batches.iter().filter(|&&batch| batch > 0) {
+            bytes += self.train_program(batch)?.planned_bytes();
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Device;
+    use crate::nn::{Flatten, Linear, Sequential};
+    use crate::train::Settings;
+
+    fn trainer() -> Trainer {
+        let model = Sequential::new().then(Flatten).named("hidden", Linear::new(100)).named("head", Linear::new(2));
+        Trainer::new(&Device::cpu(), model, [4, 4, 1], Settings::default())
+    }
+
+    #[test]
+    fn the_batch_is_as_large_as_room_and_steps_allow() {
+        let mut trainer = trainer();
+        assert_eq!(trainer.choose_batch_size(20 * 64 + 3, None).unwrap(), 64);
+        assert_eq!(trainer.settings().batch_size, 64);
+        let planned = |trainer: &mut Trainer, batch| trainer.train_program(batch).unwrap().planned_bytes();
+        let evaluation = trainer.predict_program(Trainer::EVALUATION_BATCH, false).unwrap().planned_bytes();
+        let room = planned(&mut trainer, 16) + planned(&mut trainer, 3) + evaluation;
+        assert_eq!(trainer.choose_batch_size(20 * 64 + 3, Some(room)).unwrap(), 16);
+        assert_eq!(trainer.choose_batch_size(20 * 64 + 3, Some(room - 1)).unwrap(), 8);
+        assert_eq!(trainer.choose_batch_size(3, None).unwrap(), 1);
+        let error = trainer.choose_batch_size(1280, Some(100)).unwrap_err();
+        assert!(error.kind() == ErrorKind::Memory && error.to_string().contains("smaller model"), "{error}");
+    }
+}
