@@ -40,6 +40,7 @@ mod images;
 mod linear;
 pub mod models;
 mod norm;
+pub mod parameters;
 mod pool;
 mod prelu;
 mod sample_norm;
