@@ -9,11 +9,14 @@ mod batch_size;
 mod bench;
 mod check;
 mod data;
+mod drawing;
 mod evaluate;
+mod graph;
 mod info;
 mod model;
 mod network;
 mod output;
+mod page;
 mod pages;
 mod pgm;
 mod predict;
@@ -63,6 +66,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     /// Classify images with a saved network
     Predict(predict::Arguments),
+    /// Show what a network is made of, layer by layer
+    Graph(graph::Arguments),
     /// Read, import and export weights: safetensors, NumPy, PyTorch
     Weights(weights::Arguments),
 }
@@ -190,6 +195,7 @@ fn run(cli: &Cli, command: &clap::Command, matches: &ArgMatches) -> Result<(), S
         }
         Command::Evaluate(arguments) => evaluate::run(arguments, common, &output),
         Command::Predict(arguments) => predict::run(arguments, common, &output),
+        Command::Graph(arguments) => graph::run(arguments, &output),
         Command::Weights(arguments) => weights::run(arguments, &output),
     }
 }

@@ -5,7 +5,7 @@
 //! are the choice of the failures that are shown in full, and how numbers read. Before: `report` has the data.
 
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value, context, escape_formatter};
-use neuropil::{Error, ErrorKind};
+use neuropil::Error;
 use serde::Serialize;
 
 use super::report::{Failure, Report, Verdict};
@@ -49,6 +49,7 @@ fn render(name: &str, template: &str, listed: usize, report: &Report) -> Result<
         false => AutoEscape::Custom(MARKDOWN),
     });
     environment.set_formatter(write_escaped);
+    environment.add_template("style.css", include_str!("style.css")).map_err(super::drawing::failed)?;
     environment.add_filter("count", count);
     environment.add_filter("grouped", grouped);
     environment.add_filter("limit", limit);
@@ -65,9 +66,7 @@ fn render(name: &str, template: &str, listed: usize, report: &Report) -> Result<
         worst(a.worst).total_cmp(&worst(b.worst))
     });
     let page = context! { report, verdict => Verdict::of(report), groups, nearest };
-    environment
-        .render_named_str(name, template, page)
-        .map_err(|e| Error::new(ErrorKind::Format, format!("the template of the report: {e}")))
+    environment.render_named_str(name, template, page).map_err(super::drawing::failed)
 }
 
 /// The failures of one operation.

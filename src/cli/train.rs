@@ -15,6 +15,7 @@ use neuropil::{Device, Error, ErrorKind, Precision};
 use super::batch_size::{BatchSize, room};
 use super::model::shape_text;
 use super::output::{Output, Record, counted, device_line, device_name, percent};
+use super::page::Results;
 use super::run::RunArguments;
 use super::run::config::Config;
 use super::run::folder::Folder;
@@ -178,24 +179,24 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     trainer.verify(arguments.verify.unwrap_or(0));
     trainer.detect_nonfinite(arguments.detect_nonfinite);
     trainer.train_program(trainer.settings().batch_size.min(train.len()))?;
-    if let Some(last) = &last {
-        let best = folder.as_ref().map(|folder| folder.best(&last.progress)).transpose()?.flatten();
-        trainer.restore(last, best.as_ref())?;
-        // It may have been killed between a checkpoint and this.
-        if let Some(folder) = &folder {
-            folder.write_metrics(trainer.progress())?;
-        }
-    }
-    if !arguments.quiet {
-        print_start(arguments, &trainer, (&train, &test), &device, output)?;
-    }
-
     let info = ModelInfo {
         model: model_name.to_owned(),
         class_names: train.class_names().to_vec(),
         image_shape: train.image_shape(),
         dataset: choice.saved(&train),
     };
+    if let Some(last) = &last {
+        let best = folder.as_ref().map(|folder| folder.best(&last.progress)).transpose()?.flatten();
+        trainer.restore(last, best.as_ref())?;
+        // It may have been killed between a checkpoint and this.
+        if let Some(folder) = &folder {
+            folder.write_metrics(&trainer, &info, None)?;
+        }
+    }
+    if !arguments.quiet {
+        print_start(arguments, &trainer, (&train, &test), &device, output)?;
+    }
+
     let kept = folder.as_ref().map(|folder| (folder, &info));
     let epochs = fit(&mut trainer, (&train, &test), kept, arguments, output);
     // What a run goes on with may be what there was no time to measure.
@@ -210,7 +211,7 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     };
     let mut saved = Vec::new();
     if arguments.save.is_some() || folder.is_some() {
-        let file = ModelFile { info, weights: trainer.store().weights()? };
+        let file = ModelFile { info: info.clone(), weights: trainer.store().weights()? };
         if let Some(path) = &arguments.save {
             file.save(path)?;
             saved.push(path.display().to_string());
@@ -218,6 +219,9 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
         if let Some(folder) = &folder {
             let path = folder.write_model(&file).map_err(|error| folder.with_remedy(&error))?;
             saved.push(path.display().to_string());
+            let predictions = trainer.predictions(&test)?;
+            let results = Results::of(&mut trainer, &test, &predictions)?;
+            folder.write_metrics(&trainer, &info, Some(results)).map_err(|error| folder.with_remedy(&error))?;
         }
     }
 

@@ -125,7 +125,8 @@ impl Layers<'_> {
         if inputs.is_empty() {
             return Ok(());
         }
-        let name = node.op().map_or("", |op| op.name());
+        // Batch norm of evaluation is batch norm.
+        let name = node.op().map_or("", |op| op.name()).trim_end_matches(".inference");
         let operation = (!SILENT.contains(&name)).then(|| name.to_owned());
         let last = self.done.len().checked_sub(1);
         let continues = last.filter(|&last| {

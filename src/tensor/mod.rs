@@ -110,6 +110,14 @@ impl Trace {
         inner.graph.leaves(Leaf::Parameter).map(|(name, value)| (name.to_owned(), tensor(value))).collect()
     }
 
+    /// What the first operation of this name gives, and the scope that it is in.
+    pub(crate) fn first_result(&self, operation: &str) -> Option<(String, Tensor)> {
+        let inner = self.lock();
+        let (node, first) = inner.graph.nodes().find(|(_, node)| node.op().is_some_and(|op| op.name() == operation))?;
+        let tensor = Tensor { trace: self.clone(), value: Value { node, output: 0 }, ty: first.types[0].clone() };
+        Some((first.scope.to_string(), tensor))
+    }
+
     /// Asks the store to keep parameters of one `group` next to each other in memory, so that one step can update them.
     /// Parameters that an earlier program has placed stay where they are.
     pub(crate) fn place_together(&self, group: impl Fn(&str) -> usize) {

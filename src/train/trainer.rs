@@ -17,7 +17,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Leaf;
 use crate::loss::cross_entropy;
-use crate::nn::Module;
+use crate::nn::{Module, Summary};
 use crate::optim::{Adam, LossScale, Optimizer, Plateau, RATE_FACTOR, Schedule};
 use crate::program::{Mode, Program};
 use crate::store::Store;
@@ -230,6 +230,19 @@ impl Trainer {
     /// The parameters and states.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// `[H, W, C]` of the images that the model takes.
+    pub fn image_shape(&self) -> [usize; 3] {
+        self.image_shape
+    }
+
+    /// What the model is made of, layer by layer.
+    ///
+    /// # Errors
+    /// The first mistake in the shapes.
+    pub fn summary(&self) -> Result<Summary> {
+        Summary::of(self.model.as_ref(), self.image_shape)
     }
 
     /// What the run is made of.
@@ -546,7 +559,7 @@ impl Trainer {
     }
 
     /// Whether evaluation and prediction use averages of the parameters: as soon as there are any.
-    fn averaged(&self) -> Result<bool> {
+    pub(super) fn averaged(&self) -> Result<bool> {
         let kept = self.store.names(Leaf::State).iter().any(|(name, _)| name == AVERAGE_STEPS);
         Ok(kept && self.store.get(AVERAGE_STEPS)?.item()? > 0.0)
     }
@@ -559,28 +572,32 @@ impl Trainer {
                 if averaged {
                     trace.use_averages();
                 }
-                let images = self.images(trace, batch);
-                let logits = self.model.forward(&trace.scope(), images);
-                trace.output("probabilities", &logits.softmax(-1));
+                let images = self.input(trace, batch);
+                trace.output("probabilities", &self.logits(trace, &images).softmax(-1));
             })?;
             self.predict_programs.insert(key, program);
         }
         Ok(&self.predict_programs[&key])
     }
 
-    fn images(&self, trace: &Trace, batch: usize) -> Tensor {
-        trace.set_precision(self.settings.precision);
+    fn input(&self, trace: &Trace, batch: usize) -> Tensor {
         let [height, width, channels] = self.image_shape;
-        let images = trace.input("images", &[batch, height, width, channels], DType::F32);
-        if self.normalized { normalization::apply(trace, &images, channels) } else { images }
+        trace.input("images", &[batch, height, width, channels], DType::F32)
+    }
+
+    /// What the model gives for images as they come.
+    pub(super) fn logits(&self, trace: &Trace, images: &Tensor) -> Tensor {
+        trace.set_precision(self.settings.precision);
+        let channels = self.image_shape[2];
+        let images = if self.normalized { normalization::apply(trace, images, channels) } else { images.clone() };
+        self.model.forward(&trace.scope(), images)
     }
 
     /// Labels and logits.
     fn trace(&self, trace: &Trace, batch: usize) -> (Tensor, Tensor) {
-        let images = self.images(trace, batch);
+        let images = self.input(trace, batch);
         let labels = trace.input("labels", &[batch], DType::U32);
-        let logits = self.model.forward(&trace.scope(), images);
-        (labels, logits)
+        (labels, self.logits(trace, &images))
     }
 
     fn check_shape(&self, data: &Dataset) -> Result<()> {

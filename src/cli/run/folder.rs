@@ -10,13 +10,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use neuropil::format::{tunings, write_atomically};
+use neuropil::nn::models;
 use neuropil::train::{Checkpoint, Checkpoints, ModelFile, ModelInfo, Progress, Trainer};
 use neuropil::{Context, Device, Error, ErrorKind};
 
-use super::super::output::Record;
+use super::super::output::{Record, percent};
+use super::super::page::{Curves, Page, Results, machine};
 use super::super::shell_word;
 use super::config::{self, Config};
-use super::page;
 use super::tensorboard::Events;
 
 /// The trained network.
@@ -133,11 +134,12 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes the metrics of all complete epochs, and the page that shows them.
+    /// Writes the metrics of all complete epochs, and the page that shows them, with `results` once there are any.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn write_metrics(&self, progress: &Progress) -> Result<(), Error> {
+    pub fn write_metrics(&self, trainer: &Trainer, info: &ModelInfo, results: Option<Results>) -> Result<(), Error> {
+        let progress = trainer.progress();
         let lines: String = progress
             .epochs
             .iter()
@@ -154,9 +156,20 @@ impl Folder {
             })
             .collect();
         write_text(&self.file(METRICS), &lines)?;
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let page = page::html(&name, &Config::load(&self.file(config::NAME))?, progress)?;
-        write_text(&self.file(REPORT), &page)
+        let config = Config::load(&self.file(config::NAME))?;
+        let rate = config.pairs().into_iter().find(|(name, _)| name == "learning-rate");
+        let rate = rate.and_then(|(_, text)| text.parse().ok());
+        let mut page = Page {
+            title: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            lead: lead(trainer, info),
+            curves: Some(Curves::of(progress, trainer.settings(), rate)?),
+            results,
+            options: config.pairs(),
+            machine: machine(trainer.store().device()),
+            ..Page::default()
+        };
+        page.draw(&info.model, &trainer.summary()?)?;
+        write_text(&self.file(REPORT), &page.html()?)
     }
 
     /// An event file for TensorBoard, with the epochs so far.
@@ -202,6 +215,23 @@ impl Folder {
             _ => "the checkpoints are intact",
         };
         Error::new(error.kind(), format!("{error}; {what}; {remedy}"))
+    }
+}
+
+/// What came out so far.
+fn lead(trainer: &Trainer, info: &ModelInfo) -> String {
+    let progress = trainer.progress();
+    let what = format!("{} on {}", models::title(&info.model), info.dataset);
+    match progress.best() {
+        Some(best) => format!(
+            "{what}, {} of {} epochs; the best is epoch {}, with a loss of {:.4} and an accuracy of {}",
+            progress.epochs.len(),
+            trainer.settings().epochs,
+            best.number,
+            best.judged().loss,
+            percent(best.judged().accuracy)
+        ),
+        None => format!("{what}, before the first epoch"),
     }
 }
 

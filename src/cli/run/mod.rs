@@ -1,13 +1,12 @@
 //! Runs of `train` that are folders: what a run was started with, what it did, and where it goes on.
 //!
-//! `config` turns options into `config.toml` and back, `folder` is the folder with its checkpoints, `page` its report,
+//! `config` turns options into `config.toml` and back, `folder` is the folder with its checkpoints and its page,
 //! `tensorboard` writes event files. `watch` looks on while the trainer trains, saves when it is time, and ends a run that
 //! Ctrl-C interrupts; `screen` shows it with `--tui`. `recipe` is how the weights are changed: optimizer, schedule and what goes around them. After:
 //! `super::train` puts them together.
 
 pub mod config;
 pub mod folder;
-mod page;
 pub mod recipe;
 pub mod screen;
 pub mod tensorboard;

@@ -84,8 +84,8 @@ impl Monitor for Watch<'_> {
 
     fn epoch(&mut self, trainer: &Trainer, epoch: &Epoch) -> Result<ControlFlow<()>, Error> {
         self.save(trainer)?;
-        if let Some((folder, _)) = self.folder {
-            folder.write_metrics(trainer.progress())?;
+        if let Some((folder, info)) = self.folder {
+            folder.write_metrics(trainer, info, None)?;
         }
         if let Some(events) = &mut self.events {
             events.write(trainer.progress())?;
