@@ -41,7 +41,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$corpus/$target" "fuzz/artifacts/$target"
     echo "== $target"
     log=fuzz/artifacts/$target.log
-    "$programs/$target" -max_total_time="$seconds" -rss_limit_mb=4096 -timeout=10 -print_final_stats=1 -max_len=400000 \
+    "$programs/$target" -max_total_time="$seconds" -rss_limit_mb=4096 -timeout=60 -print_final_stats=1 -max_len=400000 \
         -artifact_prefix="fuzz/artifacts/$target/" "$corpus/$target" >"$log" 2>&1 || failed+=("$target")
     grep -E 'panicked|ERROR|executed_units|exec_per_sec|peak_rss' "$log" || tail -n 5 "$log"
 done

@@ -5,7 +5,7 @@
     .venv/bin/python scripts/golden_models.py
 
 NAME.pt is the state dictionary; NAME.safetensors has images [N, H, W, C], labels, the logits of evaluation, and the losses of some
-steps of SGD on them, both computed in float64. Prints the numbers of parameters that tests/zoo.rs has.
+steps of SGD on them, both computed in float64. Prints the numbers of parameters and operations that tests/zoo.rs has.
 """
 
 import pathlib
@@ -14,6 +14,7 @@ import numpy
 import safetensors.numpy
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 import torch_models
 
@@ -64,7 +65,11 @@ def main():
     write("lenet5", lenet, ramp(8, 16, 16, 1), labels)
     for build in torch_models.ALL:
         channels, size = (1, 28) if build is torch_models.lenet5 else (3, 32)
-        print(f'("{build.__name__}", [{size}, {size}, {channels}], {torch_models.count(build(channels, size, 10))}),')
+        module = build(channels, size, 10).eval()
+        with FlopCounterMode(display=False) as counter:
+            module(torch.zeros(1, channels, size, size))
+        counts = f"{torch_models.count(module)}, {counter.get_total_flops()}"
+        print(f'("{build.__name__}", [{size}, {size}, {channels}], {counts}),')
 
 
 main()

@@ -15,6 +15,7 @@ use serde_json::Value;
 use neuropil::format::{safetensors, weights};
 use neuropil::graph::Leaf;
 use neuropil::loss::{Reduction, binary_cross_entropy_with_logits, cross_entropy};
+use neuropil::nn::Summary;
 use neuropil::nn::models::{self, MobileStage, mobilenet, residual_stages};
 use neuropil::nn::parameters::parameters;
 use neuropil::nn::{Conv2d, Linear, Module, Sequential};
@@ -23,18 +24,19 @@ use neuropil::train::transfer::{self, Layout, Matching};
 use neuropil::train::{ModelFile, ModelInfo};
 use neuropil::{Array, DType, Device, Mode, Program, Store, Tensor};
 
-/// Parameters for ten classes, counted in the modules of `scripts/torch_models.py` by `scripts/golden_models.py`.
-const COUNTS: [(&str, [usize; 3], usize); 10] = [
-    ("small_cnn", [32, 32, 3], 69_738),
-    ("mlp", [32, 32, 3], 411_146),
-    ("lenet5", [28, 28, 1], 61_706),
-    ("vgg8", [32, 32, 3], 2_197_706),
-    ("resnet20", [32, 32, 3], 272_474),
-    ("resnet18", [32, 32, 3], 11_181_642),
-    ("resnet18_cifar", [32, 32, 3], 11_173_962),
-    ("depthwise_cnn", [32, 32, 3], 136_778),
-    ("mobilenet_v2", [32, 32, 3], 2_236_682),
-    ("airbench94", [32, 32, 3], 1_972_792),
+/// Parameters for ten classes and floating-point operations for one image, counted in the modules of `scripts/torch_models.py` by
+/// `scripts/golden_models.py`.
+const COUNTS: [(&str, [usize; 3], usize, u64); 10] = [
+    ("small_cnn", [32, 32, 3], 69_738, 30_162_944),
+    ("mlp", [32, 32, 3], 411_146, 821_760),
+    ("lenet5", [28, 28, 1], 61_706, 833_040),
+    ("vgg8", [32, 32, 3], 2_197_706, 307_631_104),
+    ("resnet20", [32, 32, 3], 272_474, 81_626_368),
+    ("resnet18", [32, 32, 3], 11_181_642, 74_033_152),
+    ("resnet18_cifar", [32, 32, 3], 11_173_962, 1_110_845_440),
+    ("depthwise_cnn", [32, 32, 3], 136_778, 33_051_648),
+    ("mobilenet_v2", [32, 32, 3], 2_236_682, 175_952_896),
+    ("airbench94", [32, 32, 3], 1_972_792, 236_294_720),
 ];
 
 fn count(model: &Sequential, image: [usize; 3]) -> usize {
@@ -44,13 +46,16 @@ fn count(model: &Sequential, image: [usize; 3]) -> usize {
 }
 
 #[test]
-fn there_are_as_many_parameters_as_in_pytorch() {
+fn there_are_as_many_parameters_and_operations_as_in_pytorch() {
     assert_eq!(
         COUNTS.map(|(name, ..)| name).iter().collect::<std::collections::BTreeSet<_>>().len(),
         models::NAMES.len()
     );
-    for (name, image, wanted) in COUNTS {
-        assert_eq!(count(&models::by_name(name, 10).unwrap(), image), wanted, "{name}");
+    for (name, image, parameters, flops) in COUNTS {
+        let model = models::by_name(name, 10).unwrap();
+        let summary = Summary::of(&model, image).unwrap();
+        assert_eq!((summary.parameters(), summary.flops()), (parameters, flops), "{name}\n{summary}");
+        assert_eq!(count(&model, image), parameters, "{name}");
     }
     assert_eq!(count(&models::autoencoder(3, 10), [32, 32, 3]), 10_829);
 }
