@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=0.1)
-    parser.add_argument("--warm-up", type=int, default=1000, help="steps to the full learning rate")
+    parser.add_argument("--warm-up", type=int, default=4000, help="steps to the full learning rate")
     parser.add_argument("--momentum", type=float, default=0.9)
     parser.add_argument("--weight-decay", type=float, default=5e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -98,7 +98,8 @@ def main():
         for name in ["momentum", "weight_decay"]:
             arrays[name] = numpy.array(getattr(options, name))
         safetensors.numpy.save_file(arrays, run)
-        command = ["cargo", "run", "--quiet", "--release", "--example", "parity_resnet20", "--", run, weights, options.device]
+        example = ["cargo", "run", "--quiet", "--release", "--example", "parity_resnet20", "--"]
+        command = [*example, run, weights, options.device]
         printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     own = numpy.array([float(line) for line in printed.split()])
     other = train(state, images, labels, order, options)

@@ -527,6 +527,8 @@ fn pictures_of_any_size_and_mode_are_classified() {
     let (code, text, _) = neuropil(&["predict", &saved, &pgm]);
     assert!(code == Some(0) && text.contains("plain.pgm: 0 ("), "{text}");
 
+    evaluates_colored_pictures_of_another_size(&folder, &saved);
+
     // A network of color takes gray pictures.
     let colored = folder.file("colored.safetensors");
     let given = golden("resnet20.pt");
@@ -546,4 +548,52 @@ fn pictures_of_any_size_and_mode_are_classified() {
     ]);
     let all = [&["predict", &colored, &pgm], &arguments[2..]].concat();
     assert_eq!(records(&all).len(), pictures.len() + 3);
+}
+
+/// One digit of every class, magnified and colored, as a folder.
+fn evaluates_colored_pictures_of_another_size(folder: &Folder, saved: &str) {
+    let (digits, _) = neuropil::data::digits().unwrap();
+    let images = digits.images().unwrap();
+    let pixels = images.as_slice::<f32>().unwrap();
+    for class in 0..10 {
+        let index = digits.labels().iter().position(|&label| label == class).unwrap();
+        let digit = &pixels[index * 64..][..64];
+        let picture = RgbImage::from_fn(24, 24, |x, y| {
+            let value = (digit[(y / 3 * 8 + x / 3) as usize] * 255.0) as u8;
+            Rgb([value; 3])
+        });
+        for part in ["train", "test"] {
+            let path = folder.file(&format!("tree/{part}/{class}"));
+            fs::create_dir_all(&path).unwrap();
+            picture.save(format!("{path}/one.png")).unwrap();
+        }
+    }
+    let done = records(&["evaluate", saved, "--dataset", &folder.file("tree")]);
+    assert_eq!(done.last().unwrap()["images"], 10);
+    let accuracy = done.last().unwrap()["accuracy"].as_f64().unwrap();
+    assert!(accuracy >= 0.9, "{accuracy}");
+}
+
+/// The command whitens from the images, and keeps that and the scales of batch norm.
+#[test]
+fn the_command_prepares_airbench94() {
+    let folder = Folder::new("airbench");
+    let (data, saved) = (folder.file("data.npz"), folder.file("net.safetensors"));
+    let labels = |count: i32| Array::new(&[count as usize], (0..count).map(|i| i % 2).collect()).unwrap();
+    let arrays = [
+        ("x_train", ramp(&[16, 25, 25, 3])),
+        ("y_train", labels(16)),
+        ("x_test", ramp(&[4, 25, 25, 3])),
+        ("y_test", labels(4)),
+    ];
+    let arrays = arrays.into_iter().map(|(name, array)| (name.to_owned(), array)).collect();
+    weights::save(Path::new(&data), &arrays).unwrap();
+    let arguments = ["train", "--dataset", &data, "--model", "airbench94", "--epochs", "1", "--batch-size", "8"];
+    records(&[&arguments[..], &["--optimizer", "sgd", "--save", &saved]].concat());
+    let (values, _) = safetensors::load(Path::new(&saved)).unwrap();
+    let whitening = values["whiten.weight"].to_f64_vec();
+    let (directions, opposites) = whitening.split_at(whitening.len() / 2);
+    assert!(directions.iter().zip(opposites).all(|(a, b)| *a == -b && *a != 0.0));
+    assert_eq!(values["group1.norm2.weight"].to_f64_vec(), [1.0; 64]);
+    assert_ne!(values["group1.norm2.bias"].to_f64_vec(), [0.0; 64]);
 }

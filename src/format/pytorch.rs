@@ -15,8 +15,8 @@ use super::pickle::{self, Node, Pickle, Storage, Tensor};
 use crate::array::Array;
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// The most bytes of a description; a thousand tensors take some hundred thousand.
-const MAX_PICKLE: u64 = 1 << 24;
+/// The most bytes of a description; a thousand tensors take some hundred thousand. In memory a byte may be a hundred.
+const MAX_PICKLE: u64 = 1 << 22;
 /// The most axes of a tensor.
 const MAX_RANK: usize = 16;
 /// How many times the bytes of the file all tensors together may have: they may share storages.
