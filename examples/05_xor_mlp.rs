@@ -3,7 +3,7 @@
 //! Each neuron of the hidden layer draws a line of its own, and the output combines them; two hidden layers combine what is
 //! combined already. Two programs, for training and for use, share one store.
 //!
-//! `cargo run --release --example 05_xor_mlp [device] [--out FILE]`
+//! `cargo run --release --example 05_xor_mlp -- [device] [--out FILE]`
 
 use std::f64::consts::PI;
 use std::path::Path;

@@ -4,7 +4,7 @@
 //! Neurons of the visual cortex see a small field each, those of later areas larger ones (Hubel and Wiesel 1962). So here:
 //! a filter of 3×3 pixels sees those alone, one of the next layer what nine of them see.
 //!
-//! `cargo run --release --example 06_digits_cnn [device] [--out FILE]`
+//! `cargo run --release --example 06_digits_cnn -- [device] [--out FILE]`
 
 use std::ops::ControlFlow;
 use std::path::Path;

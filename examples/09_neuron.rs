@@ -4,7 +4,7 @@
 //! roused), and answers with an activation between 0 and 1. It says yes on one side of a straight line, no on the other:
 //! no line parts the points of XOR (Minsky and Papert, *Perceptrons*, 1969). `05_xor_mlp` shows what does.
 //!
-//! `cargo run --release --example 09_neuron [device] [--out FILE]`
+//! `cargo run --release --example 09_neuron -- [device] [--out FILE]`
 
 use std::path::Path;
 

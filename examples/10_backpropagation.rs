@@ -11,7 +11,7 @@
 //! How does the loss change if a weight does? The chain rule answers from the back to the front, each layer handing on to
 //! the one before what reached it (Rumelhart, Hinton, Williams 1986).
 //!
-//! `cargo run --release --example 10_backpropagation [device] [--out FILE]`
+//! `cargo run --release --example 10_backpropagation -- [device] [--out FILE]`
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ use picture::{Area, BLUE, GREY, INK, ORANGE, Outcome};
 use plotters::prelude::{Circle, Color, PathElement, WHITE};
 
 const HIDDEN: usize = 3;
-const STEPS: usize = 600;
+const STEPS: usize = 150;
 const RATE: f64 = 0.3;
 /// XOR in -1 and 1: what a single neuron cannot do.
 const POINTS: [[f64; 2]; 4] = [[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]];
@@ -178,9 +178,9 @@ fn report(by_hand: &[f64], automatic: &[f64]) {
 fn draw(area: &Area<'_>, [network, slope]: [&Network; 2], [by_hand, automatic]: [&[f64]; 2]) -> Outcome {
     let (left, right) = area.split_horizontally(500);
     picture::label(&left, (250, 26), 16, INK, "the error on its way back, before the first step")?;
-    let input = |j: usize| (60, 130 + 130 * j as i32);
-    let hidden = |i: usize| (250, 90 + 105 * i as i32);
-    let output = (440, 195);
+    let input = |j: usize| (50, 110 + 170 * j as i32);
+    let hidden = |i: usize| (270, 80 + 115 * i as i32);
+    let output = (450, 195);
     let mut edges = Vec::new();
     for i in 0..HIDDEN {
         edges.extend((0..2).map(|j| (input(j), hidden(i), slope.w1[i][j], network.w1[i][j])));
@@ -192,8 +192,9 @@ fn draw(area: &Area<'_>, [network, slope]: [&Network; 2], [by_hand, automatic]: 
         left.draw(&PathElement::new([from, to], colour.mix(0.55).stroke_width(width)))?;
     }
     for &(from, to, slope, weight) in &edges {
-        // Near the start of the edge, where edges lie apart.
-        let along = |a: i32, b: i32| a + (f64::from(b - a) * 0.36).round() as i32;
+        // Where edges lie apart: those that cross all others near their end.
+        let share = if (from.1 - to.1).abs() > 150 { 0.74 } else { 0.33 };
+        let along = |a: i32, b: i32| a + (f64::from(b - a) * share).round() as i32;
         let at = (along(from.0, to.0), along(from.1, to.1));
         left.draw(&plotters::prelude::Rectangle::new(
             [(at.0 - 38, at.1 - 15), (at.0 + 38, at.1 + 15)],
@@ -225,7 +226,7 @@ fn draw(area: &Area<'_>, [network, slope]: [&Network; 2], [by_hand, automatic]: 
 
     let mut chart = picture::chart(&right, "the loss, both ways", (0.0..STEPS as f64, "step"), (0.0..1.3, "loss"))?;
     picture::line(&mut chart, by_hand.iter().enumerate().map(|(i, &y)| (i as f64, y)), BLUE, 2)?;
-    let every = automatic.iter().enumerate().step_by(25);
+    let every = automatic.iter().enumerate().step_by(6);
     chart.draw_series(every.map(|(i, &y)| Circle::new((i as f64, y), 4, ORANGE.stroke_width(2))))?;
     picture::text(&right, (330, 70), 14, BLUE, "line: by hand")?;
     picture::text(&right, (330, 92), 14, ORANGE, "rings: autodiff")

@@ -13,7 +13,7 @@
 //! it. A surrogate takes the slope's place on the way back, a smooth bump around the threshold: `1 / (1 + STEEP·|v - THRESHOLD|)²`
 //! (Zenke and Ganguli 2018; Neftci, Mostafa, Zenke 2019). The way forward stays all or nothing.
 //!
-//! `cargo run --release --example 11_spiking_neurons [device] [--out FILE]`
+//! `cargo run --release --example 11_spiking_neurons -- [device] [--out FILE]`
 
 use std::path::Path;
 
@@ -237,8 +237,8 @@ fn draw_membrane(area: &Area<'_>, recording: &Recording) -> Outcome {
         }
     }
     picture::line(&mut chart, course, BLUE, 2)?;
-    picture::text(area, (384, 48), 13, ORANGE, "spikes")?;
-    picture::text(area, (384, 108), 13, GREY, "threshold")
+    picture::text(area, (74, 48), 13, ORANGE, "spikes")?;
+    picture::text(area, (74, 88), 13, GREY, "threshold")
 }
 
 /// The ten outputs: that of the right digit in green.

@@ -8,7 +8,7 @@
 //! Once is enough for patterns that have nothing to do with each other. Digits have much in common, and run together; so
 //! here each is learned again and again by the same rule, wherever a neuron is not yet sure (Diederich and Opper 1987).
 //!
-//! `cargo run --release --example 12_hopfield_memory [device] [--out FILE]`
+//! `cargo run --release --example 12_hopfield_memory -- [device] [--out FILE]`
 
 use std::path::Path;
 
@@ -218,17 +218,13 @@ fn draw(area: &Area<'_>, shown: &[&Vec<f32>; 4], curves: &[Vec<(f64, f64)>; 3]) 
     }
     picture::label(&left, (360, 343), 13, GREY, "orange: pixels that are wrong")?;
 
-    let mut chart = picture::chart(
-        &right,
-        "digits recalled without a mistake",
-        (0.0..50.0, "% of pixels flipped"),
-        (0.0..103.0, "%"),
-    )?;
+    let mut chart =
+        picture::chart(&right, "recalled without a mistake", (0.0..50.0, "% of pixels flipped"), (0.0..103.0, "%"))?;
     for (curve, colour) in curves.iter().zip([GREY, ORANGE, BLUE]) {
         picture::line(&mut chart, curve.clone(), colour, 2)?;
         chart.draw_series(curve.iter().map(|&at| Circle::new(at, 3, colour.filled())))?;
     }
     picture::text(&right, (196, 70), 13, BLUE, "digits, until sure")?;
-    picture::text(&right, (88, 130), 13, GREY, "noise, once")?;
-    picture::text(&right, (88, 270), 13, ORANGE, "digits, once")
+    picture::text(&right, (240, 130), 13, GREY, "noise, once")?;
+    picture::text(&right, (88, 290), 13, ORANGE, "digits, once")
 }

@@ -9,13 +9,13 @@
 //! The equations of cart and pole, and their numbers, are those of Barto, Sutton and Anderson, *Neuronlike adaptive elements
 //! that can solve difficult learning control problems*, 1983, without friction.
 //!
-//! `cargo run --release --example 13_pole_balancing [device] [--out FILE]`
+//! `cargo run --release --example 13_pole_balancing -- [device] [--out FILE]`
 
 use std::path::Path;
 
 use neuropil::loss::mse;
 use neuropil::nn::{Activation, Linear, Module, Sequential};
-use neuropil::optim::{Adam, Optimizer};
+use neuropil::optim::{Adam, Optimizer, RATE_FACTOR};
 use neuropil::random::Stream;
 use neuropil::{Array, DType, Device, Mode, Program, Store};
 
@@ -91,6 +91,7 @@ struct Episode {
 
 /// The agent: a network that decides, one that expects, and the program in which both learn.
 struct Agent {
+    store: Store,
     act: Program,
     learn: Program,
 }
@@ -129,7 +130,7 @@ impl Agent {
             let loss = surprise.mean_all() + mse(&expected, &gained) * 0.5;
             Adam::new(0.01).update(trace, &trace.gradients(&loss));
         })?;
-        Ok(Agent { act, learn })
+        Ok(Agent { store, act, learn })
     }
 
     /// Balances all poles until they fall or time is up. With `chance` it acts by its probabilities, else always as it finds
@@ -203,7 +204,8 @@ const GAIN_SCALE: f32 = 1.0 - DISCOUNT;
 struct Life {
     lengths: Vec<f64>,
     judged: f64,
-    moves: Vec<Pole>,
+    /// The first pole before anything was learned, until it fell, and in the end.
+    moves: [Vec<Pole>; 2],
 }
 
 fn main() -> Outcome {
@@ -232,20 +234,27 @@ fn live(device: &Device, seed: u64) -> Outcome<Life> {
         episodes.iter().map(|episode| episode.seen.len()).sum::<usize>() as f64 / episodes.len() as f64
     };
     println!("seed {seed}, on {}:", device.name());
-    let mut lengths = Vec::new();
+    let (mut lengths, mut moves) = (Vec::new(), [Vec::new(), Vec::new()]);
+    agent.play(&mut stream, true, |pole| moves[0].push(*pole))?;
+    // The step in which it fell is the last that is shown.
+    let fallen = moves[0].iter().position(Pole::fell).map_or(moves[0].len(), |step| step + 1);
+    moves[0].truncate(fallen);
     for update in 1..=UPDATES {
         let episodes = agent.play(&mut stream, true, |_| ())?;
+        // Chance makes every gradient a rough guess; ever smaller steps average over more of them.
+        let left = 1.0 - (update - 1) as f32 / UPDATES as f32;
+        agent.store.set(RATE_FACTOR, &Array::scalar(left))?;
         agent.study(&episodes)?;
         lengths.push(mean(&episodes));
         if update % 10 == 0 {
             println!("  after {:4} episodes: {:.0} steps", update * POLES, lengths[update - 1]);
         }
     }
-    let (mut judged, mut moves) = (0.0, Vec::new());
+    let mut judged = 0.0;
     for trial in 0..TRIALS / POLES {
         let watch = |pole: &Pole| {
             if trial == 0 {
-                moves.push(*pole);
+                moves[1].push(*pole);
             }
         };
         judged += mean(&agent.play(&mut stream, false, watch)?) / (TRIALS / POLES) as f64;
@@ -270,17 +279,39 @@ fn draw(area: &Area<'_>, lives: &[Life]) -> Outcome {
         picture::text(&left, (320, 250 + 20 * row), 13, colour, &text)?;
     }
 
-    picture::label(&right, (240, 26), 16, INK, "two seconds of the first agent, from top to bottom")?;
-    // Every eleventh step is a row; the angle is drawn five times as large.
-    for (row, pole) in lives[0].moves.iter().take(100).step_by(17).enumerate() {
-        let ground = 92 + 48 * row as i32;
-        let x = 240 + (pole.place * 220.0).round() as i32;
-        let lean = pole.angle * 5.0;
-        let tip = (x + (36.0 * lean.sin()).round() as i32, ground - 12 - (36.0 * lean.cos()).round() as i32);
-        right.draw(&PathElement::new([(40, ground), (440, ground)], picture::MIST.stroke_width(1)))?;
-        right.draw(&Rectangle::new([(x - 18, ground - 12), (x + 18, ground)], INK.filled()))?;
-        right.draw(&PathElement::new([(x, ground - 12), tip], ORANGE.stroke_width(4)))?;
-        picture::text(&right, (446, ground - 6), 12, GREY, &format!("{:.1} s", 0.02 * (17 * row) as f64))?;
+    let (upper, lower) = right.split_vertically(225);
+    let degrees = |moves: &[Pole]| -> Vec<(f64, f64)> {
+        moves.iter().enumerate().map(|(step, pole)| (0.02 * (step + 1) as f64, pole.angle.to_degrees())).collect()
+    };
+    let mut chart = picture::chart(&upper, "how far the pole leans", (0.0..4.0, "seconds"), (-15.0..15.0, "degrees"))?;
+    for limit in [-12.0, 12.0] {
+        picture::line(&mut chart, [(0.0, limit), (4.0, limit)], GREY, 1)?;
     }
-    picture::label(&right, (240, 352), 13, GREY, "the lean of the pole is drawn five times as large")
+    for life in lives {
+        picture::line(&mut chart, degrees(&life.moves[0]), picture::blend(GREY, picture::MIST, 0.3), 2)?;
+    }
+    for (life, colour) in lives.iter().zip([BLUE, ORANGE, GREEN]) {
+        picture::line(&mut chart, degrees(&life.moves[1]), colour, 2)?;
+    }
+    picture::text(&upper, (330, 70), 13, GREY, "grey: before learning")?;
+
+    // The first agent at equal distances of time: the first attempt until the pole falls, and the last for as long.
+    let columns = 7;
+    let last = lives[0].moves[0].len() - 1;
+    for (row, (name, moves)) in ["the first attempt", "the last, as long"].iter().zip(&lives[0].moves).enumerate() {
+        let ground = 62 + 62 * row as i32;
+        picture::text(&lower, (6, ground - 20), 13, INK, name)?;
+        lower.draw(&PathElement::new([(116, ground), (462, ground)], picture::MIST.stroke_width(1)))?;
+        for column in 0..columns {
+            let Some(pole) = moves.get(column * last / (columns - 1)) else { continue };
+            let x = 140 + 49 * column as i32 + (pole.place * 20.0).round() as i32;
+            // A lean of 12° is drawn as one of 36°.
+            let lean = 3.0 * pole.angle;
+            let tip =
+                (x + (36.0 * libm::sin(lean)).round() as i32, ground - 10 - (36.0 * libm::cos(lean)).round() as i32);
+            lower.draw(&PathElement::new([(x, ground - 10), tip], ORANGE.stroke_width(4)))?;
+            lower.draw(&Rectangle::new([(x - 13, ground - 10), (x + 13, ground)], INK.filled()))?;
+        }
+    }
+    picture::label(&lower, (289, 138), 13, GREY, "the lean is drawn three times as large")
 }

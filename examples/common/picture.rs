@@ -143,6 +143,8 @@ pub fn frame(area: &Area<'_>, corner: (i32, i32), end: (i32, i32), colour: RGBCo
 
 /// Axes with a caption and names, without a grid.
 pub fn chart<'a>(area: &Area<'a>, caption: &str, x: (Range<f64>, &str), y: (Range<f64>, &str)) -> Outcome<Chart<'a>> {
+    let digits = |range: &Range<f64>| usize::from(range.end - range.start < 6.0);
+    let (x_digits, y_digits) = (digits(&x.0), digits(&y.0));
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(20)
@@ -150,7 +152,9 @@ pub fn chart<'a>(area: &Area<'a>, caption: &str, x: (Range<f64>, &str), y: (Rang
         .x_label_area_size(if x.1.is_empty() { 24 } else { 38 })
         .y_label_area_size(if y.1.is_empty() { 38 } else { 52 })
         .build_cartesian_2d(x.0, y.0)?;
+    let (x_label, y_label) = (|x: &f64| format!("{x:.x_digits$}"), |y: &f64| format!("{y:.y_digits$}"));
     let mut mesh = chart.configure_mesh();
+    mesh.x_label_formatter(&x_label).y_label_formatter(&y_label);
     mesh.disable_mesh().x_labels(6).y_labels(5).axis_style(GREY);
     mesh.x_desc(x.1).y_desc(y.1).label_style(("sans-serif", 12).into_font().color(&GREY));
     mesh.axis_desc_style(("sans-serif", 13).into_font().color(&INK)).draw()?;
