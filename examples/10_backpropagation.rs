@@ -60,6 +60,7 @@ impl Network {
     }
 
     /// The loss and its gradient.
+    #[allow(clippy::needless_range_loop, reason = "the loops are the formulas, index by index")]
     fn back_propagate(&self) -> (f64, Network) {
         let (mut loss, mut slope) = (0.0, Network::default());
         let count = POINTS.len() as f64;

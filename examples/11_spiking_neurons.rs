@@ -102,10 +102,13 @@ fn network(scope: &Scope, images: &Tensor) -> Course {
     course
 }
 
-/// The mean of a potential over time: who was charged most has the word.
+/// The potentials of the outputs, averaged over time: who was charged most has the word.
 fn decide(course: &Course) -> Tensor {
-    let sum = course.outputs[1..].iter().fold(course.outputs[0].clone(), |sum, output| sum + output);
-    sum / TIME as f64
+    mean(&course.outputs)
+}
+
+fn mean(series: &[Tensor]) -> Tensor {
+    series[1..].iter().fold(series[0].clone(), |sum, tensor| sum + tensor) / series.len() as f64
 }
 
 fn main() -> Outcome {
@@ -150,10 +153,7 @@ fn judge(store: &Store, test: &Dataset) -> Outcome<(f64, f64)> {
         let images = trace.input("images", &[test.len(), 8, 8, 1], DType::F32);
         let course = network(&trace.scope(), &images);
         trace.output("read", &decide(&course).argmax(&[1]));
-        let fired = course.spikes.iter().map(|spikes| spikes.mean_all()).reduce(|a, b| a + b);
-        if let Some(fired) = fired {
-            trace.output("activity", &(fired / TIME as f64));
-        }
+        trace.output("activity", &mean(&course.spikes).mean_all());
     })?;
     let outputs = program.call(&[("images", &test.images()?)])?;
     let read = outputs["read"].as_slice::<u32>()?;

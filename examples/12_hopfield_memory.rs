@@ -90,6 +90,10 @@ impl Memory {
     fn new(device: &Device) -> Outcome<Self> {
         let store = Store::new(device, 0);
         let connections = [NEURONS, NEURONS];
+        // No neuron is connected with itself.
+        let mut others = vec![1f32; NEURONS * NEURONS];
+        others.iter_mut().step_by(NEURONS + 1).for_each(|own| *own = 0.0);
+        let others = Array::new(&connections, others)?;
         // Learning is an update that the program makes itself: no gradient, each connection sees its two neurons alone.
         let learn = Program::compile("learn", &store, Mode::Train, |trace| {
             let weights = trace.scope().state("weights", &connections, DType::F32, Init::Constant(0.0));
@@ -99,13 +103,7 @@ impl Memory {
             let hold = &pattern * weights.matmul(&pattern);
             let unsure = hold.less(&sure).cast(DType::F32);
             let together = (&pattern * &unsure).matmul_transposed(&pattern, false, true) / NEURONS as f64;
-            // No neuron is connected with itself.
-            let mut others = vec![1f32; NEURONS * NEURONS];
-            others.iter_mut().step_by(NEURONS + 1).for_each(|own| *own = 0.0);
-            let others = Array::new(&connections, others).map(|others| trace.data(&others));
-            if let Ok(others) = others {
-                trace.update(&weights, &(&weights + together * others));
-            }
+            trace.update(&weights, &(&weights + together * trace.data(&others)));
             trace.output("unsure", &unsure.sum_all());
         })?;
         let recall = Program::compile("recall", &store, Mode::Evaluate, |trace| {
