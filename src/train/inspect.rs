@@ -7,7 +7,6 @@ use super::Trainer;
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::Leaf;
 use crate::program::{Mode, Program};
 
 /// What is seen in some images.
@@ -26,9 +25,8 @@ impl Trainer {
     /// When the model does not fit the device, or that is lost.
     pub fn filters(&mut self) -> Result<Option<(String, Array)>> {
         self.predict_program(1, false)?;
-        let parameters = self.store().names(Leaf::Parameter);
-        let first = parameters.into_iter().find(|(_, ty)| ty.shape.len() == 4);
-        first.map(|(name, _)| Ok((name.clone(), self.store().get(&name)?))).transpose()
+        let first = self.declared()?.into_iter().find(|parameter| parameter.shape.len() == 4);
+        first.map(|parameter| Ok((parameter.name.clone(), self.store().get(&parameter.name)?))).transpose()
     }
 
     /// What the model sees in `images` `[N, H, W, C]`, which are few: a program is compiled for them.
@@ -92,7 +90,7 @@ mod tests {
     #[test]
     fn features_are_what_the_first_convolution_gives() {
         let model =
-            Sequential::new().named("first", Conv2d::new(3, 1)).named("second", Conv2d::new(2, 1)).then(Flatten);
+            Sequential::new().named("first", Conv2d::new(3, 1)).named("another", Conv2d::new(2, 1)).then(Flatten);
         let mut trainer = Trainer::new(&Device::cpu(), model, [2, 2, 1], Settings::default());
         let (name, filters) = trainer.filters().unwrap().unwrap();
         assert_eq!((name.as_str(), filters.shape()), ("first.weight", &[3, 1, 1, 1][..]));

@@ -17,6 +17,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Leaf;
 use crate::loss::cross_entropy;
+use crate::nn::parameters::{Parameter, parameters};
 use crate::nn::{Module, Summary};
 use crate::optim::{Adam, LossScale, Optimizer, Plateau, RATE_FACTOR, Schedule};
 use crate::program::{Mode, Program};
@@ -243,6 +244,11 @@ impl Trainer {
     /// The first mistake in the shapes.
     pub fn summary(&self) -> Result<Summary> {
         Summary::of(self.model.as_ref(), self.image_shape)
+    }
+
+    /// The parameters and states of the model, in the order in which it declares them.
+    pub(super) fn declared(&self) -> Result<Vec<Parameter>> {
+        parameters(self.model.as_ref(), self.image_shape)
     }
 
     /// What the run is made of.

@@ -88,7 +88,7 @@ fn arcs(summary: &Summary, y: impl Fn(usize) -> usize) -> Vec<String> {
         // The image is above the first box.
         let starts = layer.inputs.iter().map(|input| input.map_or(0, |input| input + 1));
         for start in starts.filter(|&start| start < to) {
-            let lane = taken.iter().position(|spans| spans.iter().all(|&(from, end)| end <= start || from >= to));
+            let lane = taken.iter().position(|spans| spans.iter().all(|&(from, end)| end < start || from > to));
             let lane = lane.unwrap_or_else(|| {
                 taken.push(Vec::new());
                 taken.len() - 1

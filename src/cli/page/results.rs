@@ -210,8 +210,9 @@ fn looks(trainer: &mut Trainer, test: &Dataset, predictions: &Predictions) -> Re
     let features = look.features.map(|(name, maps)| feature_sheets(&maps).map(|sheets| (name, sheets))).transpose()?;
     let seen = indices.iter().zip(saliency).enumerate().map(|(i, (&index, saliency))| {
         let guess = predictions.guesses(index, 1);
-        let guess =
-            guess.first().map_or(String::new(), |&(class, p)| format!("{}, {}", names[class], percent(p.into())));
+        let guess = guess.first().map_or(String::new(), |&(class, p)| {
+            format!("{}, {}", names[class], percent(p.into()).replace(' ', "\u{a0}"))
+        });
         Ok(Seen {
             label: names[labels.as_slice::<u32>()?[i] as usize].clone(),
             guess,
