@@ -120,7 +120,7 @@ mod tests {
         assert!(!html.contains("<script") && !html.contains("src=\"http") && !html.contains("url("), "{html}");
         assert_eq!(html.matches("http").count(), html.matches("xmlns=\"http://www.w3.org").count(), "{html}");
         assert_eq!(html.matches("class=\"best\"").count(), 1);
-        for part in ["Loss", "Accuracy", "Learning rate", "hidden1", "10 %", "neuropil"] {
+        for part in ["Loss", "Accuracy", "Learning rate", "hidden1", "20 %", "neuropil"] {
             assert!(html.contains(part), "{part} in {html}");
         }
     }
