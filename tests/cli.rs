@@ -327,11 +327,8 @@ fn images(folder: &Folder, model: &str) {
     let image = folder.write("image.pgm", &[b"P5 8 8 16\n".to_vec(), vec![7; 64]].concat());
     let text = neuropil(&format!("predict {model} --device cpu {}", image.display())).succeeded().stdout;
     assert!(text.contains("image.pgm: ") && text.contains(" %)"), "{text}");
-    for (bytes, words) in [
-        (&b"P5 4 2 16 \x07\x07\x07\x07\x07\x07\x07\x07"[..], ["2×4×1", "8×8×1"]),
-        (b"P5 8 8 16 short", ["image.pgm", "64 bytes"]),
-        (b"\x89PNG", ["binary PGM", "magick"]),
-    ] {
+    for (bytes, words) in [(&b"P5 8 8 16 short"[..], ["image.pgm", "64 bytes"]), (b"\x89PNG", ["binary PGM", "magick"])]
+    {
         folder.write("image.pgm", bytes);
         neuropil(&format!("predict {model} {}", image.display())).failed(&words);
     }

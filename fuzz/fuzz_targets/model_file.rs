@@ -1,4 +1,4 @@
-//! Files of trained networks, and opening what they hold.
+//! Files of trained networks, and the networks that they name or describe.
 
 #![no_main]
 
@@ -7,5 +7,7 @@ use neuropil::train::ModelFile;
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let path = std::env::temp_dir().join(format!("neuropil-fuzz-{}.safetensors", std::process::id()));
     std::fs::write(&path, bytes).unwrap();
-    let _ = ModelFile::load(&path);
+    if let Ok(file) = ModelFile::load(&path) {
+        let _ = file.network();
+    }
 });

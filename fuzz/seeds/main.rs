@@ -25,6 +25,7 @@ fn main() -> Outcome<()> {
     write("table", "iris.csv", b"a,b,class\n1,2.5,x\n-3e2,4,y\n5,6,x\n7,8,y\n")?;
     write("npz", "digits.npz", &npz()?)?;
     write("npz", "single.npy", &npy("<f4", &[2, 2], &ramp(16, 64)))?;
+    write("pickle", "one", &pickle())?;
     let picture = RgbImage::from_raw(5, 4, ramp(60, 251)).ok_or("60 numbers are 5 by 4 pixels")?;
     for format in [ImageFormat::Bmp, ImageFormat::Gif, ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
         let mut bytes = Cursor::new(Vec::new());
@@ -49,6 +50,16 @@ fn npy(dtype: &str, shape: &[usize], elements: &[u8]) -> Vec<u8> {
     let extents: String = shape.iter().map(|extent| format!("{extent},")).collect();
     let header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({extents}), }}\n");
     [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), elements].concat()
+}
+
+/// `{'w': …}` with a view of all 16 numbers of a storage, as PyTorch writes it.
+fn pickle() -> Vec<u8> {
+    [
+        &b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01(X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(("[..],
+        b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x10tQ",
+        b"K\x00K\x04K\x04\x86K\x04K\x01\x86\x89h\x00)RtRu}b.",
+    ]
+    .concat()
 }
 
 fn npz() -> Outcome<Vec<u8>> {

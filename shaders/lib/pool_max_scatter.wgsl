@@ -5,14 +5,12 @@
 fn compute(i: u32) {
     let pixel = pixel_of(i / CHANNELS);
     var sum = 0.0;
-    for (var r = 0u; r < KERNEL_H; r++) {
-        for (var s = 0u; s < KERNEL_W; s++) {
-            let position = position_reading(pixel, vec2<u32>(r, s));
-            if (position >= 0) {
-                let element = u32(position) * CHANNELS + i % CHANNELS;
-                if (in1[element] == r * KERNEL_W + s) {
-                    sum += read_in0(element);
-                }
+    for (var down = 0u; down < READING_H; down++) {
+        for (var across = 0u; across < READING_W; across++) {
+            let reading = position_reading(pixel, vec2<u32>(down, across));
+            if (reading.x >= 0) {
+                let element = u32(reading.x) * CHANNELS + i % CHANNELS;
+                sum += select(0.0, read_in0(element), in1[element] == u32(reading.y));
             }
         }
     }

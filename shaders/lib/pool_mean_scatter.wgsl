@@ -5,9 +5,9 @@
 fn compute(i: u32) {
     let pixel = pixel_of(i / CHANNELS);
     var sum = 0.0;
-    for (var r = 0u; r < KERNEL_H; r++) {
-        for (var s = 0u; s < KERNEL_W; s++) {
-            let position = position_reading(pixel, vec2<u32>(r, s));
+    for (var down = 0u; down < READING_H; down++) {
+        for (var across = 0u; across < READING_W; across++) {
+            let position = position_reading(pixel, vec2<u32>(down, across)).x;
             if (position >= 0) {
                 sum += read_in0(u32(position) * CHANNELS + i % CHANNELS) / divisor(position_of(u32(position)));
             }

@@ -27,15 +27,24 @@ fn pixel_at(position: vec3<u32>, tap: vec2<u32>) -> i32 {
     return (i32(position.x * IMAGE_H) + h) * i32(IMAGE_W) + w;
 }
 
-// The flat position whose tap (r, s) reads a pixel, or -1 if there is none.
-fn position_reading(pixel: vec3<u32>, tap: vec2<u32>) -> i32 {
+// The most positions along an axis that read one pixel.
+const READING_H = ((KERNEL_H - 1u) * DILATION_H + STRIDE_H) / STRIDE_H;
+const READING_W = ((KERNEL_W - 1u) * DILATION_W + STRIDE_W) / STRIDE_W;
+
+// The flat position that reads a pixel and is `back` before the last one that could, and the flat tap by which it does;
+// (-1, 0) if there is none. Taps rise with `back`.
+fn position_reading(pixel: vec3<u32>, back: vec2<u32>) -> vec2<i32> {
+    let place = pixel.yz + vec2<u32>(PADDING_H, PADDING_W);
+    let stride = vec2<u32>(STRIDE_H, STRIDE_W);
+    let dilation = vec2<u32>(DILATION_H, DILATION_W);
     // What lies before the first position wraps to large numbers, which are beyond the last.
-    let h = pixel.y + PADDING_H - tap.x * DILATION_H;
-    let w = pixel.z + PADDING_W - tap.y * DILATION_W;
-    let p = h / STRIDE_H;
-    let q = w / STRIDE_W;
-    if (p * STRIDE_H != h || q * STRIDE_W != w || p >= POSITIONS_P || q >= POSITIONS_Q) {
-        return -1;
+    let position = place / stride - back;
+    let offset = place - position * stride;
+    let tap = offset / dilation;
+    let exists = (position < vec2<u32>(POSITIONS_P, POSITIONS_Q)) & (tap < vec2<u32>(KERNEL_H, KERNEL_W));
+    if (!all(exists & (tap * dilation == offset))) {
+        return vec2<i32>(-1, 0);
     }
-    return i32((pixel.x * POSITIONS_P + p) * POSITIONS_Q + q);
+    let flat = (pixel.x * POSITIONS_P + position.x) * POSITIONS_Q + position.y;
+    return vec2<i32>(i32(flat), i32(tap.x * KERNEL_W + tap.y));
 }

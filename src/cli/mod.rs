@@ -12,6 +12,7 @@ mod data;
 mod evaluate;
 mod info;
 mod model;
+mod network;
 mod output;
 mod pages;
 mod pgm;
@@ -23,6 +24,7 @@ mod run;
 mod source;
 mod train;
 mod tuning;
+mod weights;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -61,6 +63,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     /// Classify images with a saved network
     Predict(predict::Arguments),
+    /// Read, import and export weights: safetensors, NumPy, PyTorch
+    Weights(weights::Arguments),
 }
 
 /// What all commands take.
@@ -186,6 +190,7 @@ fn run(cli: &Cli, command: &clap::Command, matches: &ArgMatches) -> Result<(), S
         }
         Command::Evaluate(arguments) => evaluate::run(arguments, common, &output),
         Command::Predict(arguments) => predict::run(arguments, common, &output),
+        Command::Weights(arguments) => weights::run(arguments, &output),
     }
 }
 

@@ -46,7 +46,7 @@ impl Saved {
             })
         };
         let choice = self.source.dataset.clone().map_or_else(saved, Ok)?;
-        let (_, test) = self.source.load(&choice)?;
+        let (_, test) = self.source.load_as(&choice, Some(file.info.image_shape))?;
         let text_of = |shape, classes: &[String]| format!("{} images of {}", shape_text(shape), classes.join(", "));
         let takes = text_of(file.info.image_shape, &file.info.class_names);
         let gets = text_of(test.image_shape(), test.class_names());

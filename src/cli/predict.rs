@@ -1,5 +1,7 @@
 //! `neuropil predict`: the classes of images, with a saved network.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
@@ -24,13 +26,17 @@ const USAGE: &str = "neuropil predict [OPTIONS] <MODEL.safetensors> <IMAGE.pgm|p
 pub struct Arguments {
     #[command(flatten)]
     saved: Saved,
-    /// Images of the size that the network takes, or scaled to it with --image-size: JPEG, PNG, GIF, BMP, WebP, binary PGM
-    /// (P5); digits as bright ink on black, as in the data sets
+    /// Pictures of any size, gray or colored: JPEG, PNG, GIF, BMP, WebP, binary PGM (P5). They are scaled to what the network
+    /// takes, as folders are in training (the middle is kept where proportions differ), and made gray or colored; digits as
+    /// bright ink on black, as in the data sets
     #[arg(value_name = "IMAGE.pgm|png|jpg", group = "images")]
     files: Vec<PathBuf>,
     /// Test images of the data set by their numbers, counted from 0
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', group = "images", value_parser = whole::<usize>)]
     index: Vec<usize>,
+    /// What is behind transparent parts of pictures: black, white or a color as in #ff8000
+    #[arg(long, value_name = "COLOR", default_value = "black", value_parser = color)]
+    background: [u8; 3],
     /// How many classes are named for each image
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
     top: usize,
@@ -59,7 +65,7 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
         arguments
             .files
             .iter()
-            .map(|path| read_image(path, shape, arguments.saved.source.image_size))
+            .map(|path| read_image(path, shape, arguments.background))
             .collect::<Result<Vec<_>, _>>()?
     } else {
         test_images(&arguments.index, &arguments.saved.test_images(&file)?)?
@@ -79,25 +85,66 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     Ok(output.record(&done)?)
 }
 
-fn read_image(path: &Path, shape: [usize; 3], size: Option<[usize; 2]>) -> Result<Image, Error> {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let (found, pixels) = if folder::EXTENSIONS.contains(&extension.as_str()) {
-        let picture = folder::picture(path, size, shape[2])?;
-        ([picture.shape()[0], picture.shape()[1], shape[2]], picture.as_slice::<f32>()?.to_vec())
-    } else {
+/// The picture in a file as the network takes it.
+fn read_image(path: &Path, shape: [usize; 3], background: [u8; 3]) -> Result<Image, Error> {
+    let [height, width, channels] = shape;
+    let pixels = if is_pgm(path)? {
         let image = pgm::read(path)?;
-        ([image.height, image.width, 1], image.pixels)
+        if !is_pictures(channels) {
+            return Err(no_pictures(path, shape));
+        }
+        match [image.height, image.width] == [height, width] && channels == 1 {
+            true => image.pixels,
+            false => {
+                let size = [image.height, image.width];
+                folder::scaled_gray(&image.pixels, size, [height, width], channels)?.as_slice::<f32>()?.to_vec()
+            }
+        }
+    } else if is_pictures(channels) {
+        folder::picture_on(path, Some([height, width]), channels, background)?.as_slice::<f32>()?.to_vec()
+    } else {
+        return Err(no_pictures(path, shape));
     };
-    if found != shape {
-        let text = format!(
-            "{}: the image is {} (height, width, channels), the network takes {}; scale it to that size",
-            path.display(),
-            shape_text(found),
-            shape_text(shape)
-        );
-        return Err(Error::new(ErrorKind::Shape, text));
-    }
     Ok(Image { source: Source::File(path.display().to_string()), pixels, label: None })
+}
+
+/// Whether a file is, or is called, a PGM.
+fn is_pgm(path: &Path) -> Result<bool, Error> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    file.take(2).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+    Ok(start == b"P5" || path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pgm")))
+}
+
+fn is_pictures(channels: usize) -> bool {
+    [1, 3].contains(&channels)
+}
+
+fn no_pictures(path: &Path, shape: [usize; 3]) -> Error {
+    let text = format!(
+        "{}: the network takes images of {} (height, width, channels), and pictures have 1 or 3 channels; use --index",
+        path.display(),
+        shape_text(shape)
+    );
+    Error::new(ErrorKind::Shape, text)
+}
+
+/// Parses a color.
+fn color(text: &str) -> Result<[u8; 3], String> {
+    let hex = |text: &str| {
+        let parts: Option<Vec<u8>> = [0, 2, 4]
+            .iter()
+            .map(|&at| text.get(at..at + 2).and_then(|part| u8::from_str_radix(part, 16).ok()))
+            .collect();
+        parts.filter(|_| text.len() == 6).and_then(|parts| parts.try_into().ok())
+    };
+    match text {
+        "black" => Ok([0; 3]),
+        "white" => Ok([u8::MAX; 3]),
+        other => {
+            other.strip_prefix('#').and_then(hex).ok_or_else(|| "give black, white or a color as #ff8000".to_owned())
+        }
+    }
 }
 
 fn test_images(indices: &[usize], data: &Dataset) -> Result<Vec<Image>, Error> {

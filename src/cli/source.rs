@@ -182,6 +182,14 @@ impl Source {
     /// # Errors
     /// A folder that is missing, or not wanted; files that are missing or damaged and are not to be skipped.
     pub fn load(&self, choice: &Choice) -> Result<(Dataset, Dataset), Error> {
+        self.load_as(choice, None)
+    }
+
+    /// As [`Source::load`]; pictures of folders become images `[H, W, C]` of this shape, unless a size is given.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub fn load_as(&self, choice: &Choice, shape: Option<[usize; 3]>) -> Result<(Dataset, Dataset), Error> {
         let config = |text: String| Err(Error::new(ErrorKind::Config, text));
         match (choice, self.data_dir.as_deref()) {
             (Choice::Folder(_) | Choice::Arrays(_) | Choice::Table(_), Some(_)) => config(
@@ -192,9 +200,10 @@ impl Source {
             }
             (Choice::Folder(path), None) => {
                 let options = folder::Options {
-                    size: self.image_size,
+                    size: self.image_size.or(shape.map(|[height, width, _]| [height, width])),
                     split_seed: self.split_seed,
                     memory: self.image_memory.saturating_mul(1 << 20),
+                    channels: shape.map(|[_, _, channels]| channels).filter(|channels| [1, 3].contains(channels)),
                 };
                 self.usable(path, folder::read(path, &options)?)
             }

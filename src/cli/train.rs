@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use neuropil::data::Dataset;
 use neuropil::nn::models;
 use neuropil::train::{Augmentation, Epoch, ModelFile, ModelInfo, Settings, Trainer};
@@ -24,15 +23,14 @@ use super::run::screen::{Heading, Screen};
 use super::run::watch::{Times, Watch, interrupts};
 use super::source::{Choice, DatasetName, Source};
 use super::tuning::TuningArguments;
-use super::{Common, Stop, at_least_one, whole};
+use super::{Common, Stop, at_least_one, network, whole};
 
 /// What `train` takes.
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// The network [default: small_cnn, mlp for tables and other images too small for it]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(models::NAMES))]
+    #[arg(long, value_name = "NAME|FILE.toml", value_parser = network::parse, help = model_help())]
     model: Option<String>,
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help = epochs_help())]
     epochs: Option<usize>,
@@ -97,6 +95,14 @@ fn epochs_help() -> String {
     format!("Passes over the training images [default: {epochs}, of more than {LARGE} images {EPOCHS_OF_LARGE}]")
 }
 
+fn model_help() -> String {
+    format!(
+        "The network: {}, or a file that describes one, see docs/models.md [default: small_cnn, mlp for tables and other images \
+         too small for it]",
+        models::NAMES.join(", ")
+    )
+}
+
 fn precision(text: &str) -> Result<Precision, String> {
     match text {
         "f32" => Ok(Precision::F32),
@@ -150,7 +156,10 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     }
     let folder = match (&keeping.run, resumed) {
         (Some(path), _) => {
-            let config = complete(config, &choice, trainer.settings(), &device)?;
+            let mut config = complete(config, &choice, trainer.settings(), &device)?;
+            if let Some(model) = &arguments.model {
+                config.set("model", model.as_str());
+            }
             Some(Folder::create(path, &config, keeping.keep)?)
         }
         (None, resumed) => resumed,
@@ -162,6 +171,7 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
     } else {
         trainer.normalize(&train.normalization()?)?;
     }
+    network::prepare(&mut trainer, model_name, &train, arguments.from.is_none() && last.is_none())?;
     for pattern in &arguments.freeze {
         trainer.freeze(pattern)?;
     }
@@ -257,13 +267,14 @@ fn print_start(
 ) -> io::Result<()> {
     let Settings { epochs, batch_size, seed, .. } = trainer.settings();
     let learning_rate = arguments.recipe.learning_rate;
-    let (model, parameters) = (arguments.model_for(train.image_shape()), trainer.store().parameter_count());
+    let model = models::title(arguments.model_for(train.image_shape()));
+    let parameters = trainer.store().parameter_count();
     let record = Record::event("start")
         .with_device(device)
         .with("dataset", train.name())
         .with("train_images", train.len())
         .with("test_images", test.len())
-        .with("model", model)
+        .with("model", model.as_str())
         .with("parameters", parameters)
         .with("epochs", *epochs)
         .with("batch_size", *batch_size)

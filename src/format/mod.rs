@@ -1,11 +1,20 @@
 //! Files: models, and what was measured on a device.
 //!
-//! A format turns plain data ([`safetensors`]: named [`Array`](crate::Array)s, [`tunings`]: choices of tiles) into bytes and
-//! back, and knows nothing of graphs or how devices work. Whatever is written replaces its file as a whole or not at all ([`write_atomically`]); whatever is read is judged byte by byte, and
+//! A format turns plain data ([`safetensors`], and with the feature `archives` `npz`, `pytorch` and `weights`: named
+//! [`Array`](crate::Array)s, [`tunings`]: choices of tiles) into bytes and back, and knows nothing of graphs or how devices work. Whatever is written replaces its file as a whole or not at all ([`write_atomically`]); whatever is read is judged byte by byte, and
 //! bad content is an error that names the file, never a panic.
 
+mod elements;
+#[cfg(feature = "archives")]
+pub mod npz;
+#[cfg(feature = "archives")]
+mod pickle;
+#[cfg(feature = "archives")]
+pub mod pytorch;
 pub mod safetensors;
 pub mod tunings;
+#[cfg(feature = "archives")]
+pub mod weights;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};

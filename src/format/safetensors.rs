@@ -14,6 +14,7 @@ use std::path::Path;
 use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
+use super::elements::ElementType;
 use super::{failed, write_atomically};
 use crate::array::Array;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -34,7 +35,8 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Array>, metadata: &BTreeMap<
 /// Reads the arrays and the metadata of the file `path`.
 ///
 /// # Errors
-/// A file that cannot be read, is damaged or is not safetensors, or an array of a type other than F32, F64, F16, U32 or I32.
+/// A file that cannot be read, is damaged or is not safetensors, or an array of 8-bit floats, complex numbers or integers beyond
+/// 32 bits. `BF16` becomes `F32`, small integers `I32`.
 pub fn load(path: &Path) -> Result<(BTreeMap<String, Array>, BTreeMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     decode(&bytes).context(|| path.display().to_string())
@@ -119,20 +121,26 @@ pub fn decode(bytes: &[u8]) -> Result<(BTreeMap<String, Array>, BTreeMap<String,
 }
 
 fn read_elements(view: &TensorView<'_>) -> Result<Array> {
-    let (shape, bytes) = (view.shape(), view.data());
-    let words = || bytes.as_chunks().0.iter().copied();
-    match view.dtype() {
-        Dtype::F32 => Array::new(shape, words().map(f32::from_le_bytes).collect()),
-        Dtype::U32 => Array::new(shape, words().map(u32::from_le_bytes).collect()),
-        Dtype::I32 => Array::new(shape, words().map(i32::from_le_bytes).collect()),
-        Dtype::F16 => Array::new(shape, bytes.as_chunks().0.iter().copied().map(half::f16::from_le_bytes).collect()),
-        Dtype::F64 => Array::new(shape, bytes.as_chunks().0.iter().copied().map(f64::from_le_bytes).collect()),
+    let ty = match view.dtype() {
+        Dtype::F64 => ElementType::F64,
+        Dtype::F32 => ElementType::F32,
+        Dtype::F16 => ElementType::F16,
+        Dtype::BF16 => ElementType::Bf16,
+        Dtype::I64 => ElementType::I64,
+        Dtype::I32 => ElementType::I32,
+        Dtype::U32 => ElementType::U32,
+        Dtype::I16 => ElementType::I16,
+        Dtype::I8 => ElementType::I8,
+        Dtype::U8 => ElementType::U8,
+        Dtype::BOOL => ElementType::Bool,
         other => {
-            let message =
-                format!("has elements of type {other}; F32, F64, F16, U32 and I32 are read, convert it to one");
-            Err(Error::new(ErrorKind::DType, message))
+            let text = format!(
+                "has elements of type {other}; F64, F32, F16, BF16, BOOL and integers are read, convert it to one"
+            );
+            return Err(Error::new(ErrorKind::DType, text));
         }
-    }
+    };
+    ty.array(view.shape(), view.data())
 }
 
 #[cfg(test)]
@@ -198,10 +206,10 @@ mod tests {
         let text = load(&dir.write("model.pt", b"PK\x03\x04 a zip of pickles")).unwrap_err().to_string();
         assert!(text.contains("model.pt") && text.contains("not a whole safetensors file"), "{text}");
 
-        let header = r#"{"weight":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}"#;
+        let header = r#"{"weight":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}"#;
         let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0, 0]].concat();
         let text = decode(&file).unwrap_err().to_string();
-        assert!(text.starts_with("array weight: has elements of type BF16"), "{text}");
+        assert!(text.starts_with("array weight: has elements of type F8_E4M3"), "{text}");
 
         let reserved = BTreeMap::from([(METADATA.to_owned(), Array::scalar(0f32))]);
         let error = save(&dir.path().join("x"), &reserved, &BTreeMap::new()).unwrap_err();

@@ -78,6 +78,19 @@ impl fmt::Display for TensorType {
     }
 }
 
+/// The most elements of a tensor, far beyond any memory: products of several extents must stay within words.
+const MAX_ELEMENTS: usize = 1 << 40;
+
+/// Nothing, if a tensor of this type can be counted.
+fn check_size(what: &str, ty: &TensorType) -> Result<()> {
+    let elements = ty.shape.iter().try_fold(1usize, |elements, &extent| elements.checked_mul(extent));
+    if elements.is_some_and(|elements| elements <= MAX_ELEMENTS) {
+        return Ok(());
+    }
+    let text = format!("{what}: a tensor of {ty} has more than {MAX_ELEMENTS} elements; make it smaller");
+    Err(Error::new(ErrorKind::Memory, text))
+}
+
 /// Where a leaf's data comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Leaf {
@@ -189,7 +202,7 @@ impl Graph {
     /// The leaf of this kind and name, added if it is new.
     ///
     /// # Errors
-    /// When the leaf exists with another type.
+    /// When the leaf exists with another type, or is beyond any memory.
     pub fn leaf(&mut self, leaf: Leaf, name: &str, ty: TensorType) -> Result<Value> {
         if let Some(&node) = self.leaves.get(&(leaf, name.to_owned())) {
             let known = &self.node(node).types[0];
@@ -201,6 +214,7 @@ impl Graph {
             }
             return Ok(Value { node, output: 0 });
         }
+        check_size(name, &ty)?;
         let node = self.push(NodeKind::Leaf(leaf, name.to_owned()), Vec::new(), vec![ty]);
         self.leaves.insert((leaf, name.to_owned()), node);
         Ok(Value { node, output: 0 })
@@ -217,10 +231,11 @@ impl Graph {
     /// Adds an operation on `inputs`; gives its outputs.
     ///
     /// # Errors
-    /// When the operation does not take inputs of these types.
+    /// When the operation does not take inputs of these types, or the result is beyond any memory.
     pub fn apply(&mut self, op: Arc<dyn Op>, inputs: &[Value]) -> Result<Vec<Value>> {
         let types: Vec<TensorType> = inputs.iter().map(|&v| self.type_of(v).clone()).collect();
         let outputs = op.infer(&types)?;
+        outputs.iter().try_for_each(|ty| check_size(op.name(), ty))?;
         let count = outputs.len();
         let node = self.push(NodeKind::Op(op), inputs.to_vec(), outputs);
         Ok((0..count).map(|output| Value { node, output }).collect())

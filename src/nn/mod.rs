@@ -40,9 +40,11 @@ mod images;
 mod linear;
 pub mod models;
 mod norm;
+pub mod parameters;
 mod pool;
 mod prelu;
 mod sample_norm;
+pub mod summary;
 
 use std::sync::Arc;
 
@@ -58,6 +60,7 @@ pub use norm::{BatchNorm, Dropout};
 pub use pool::{AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, Flatten, GlobalAvgPool2d, LpPool2d, MaxPool2d};
 pub use prelu::Prelu;
 pub use sample_norm::{GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
+pub use summary::{Layer, Summary};
 
 pub use crate::ops::resample::Interpolation;
 use crate::tensor::{Scope, Tensor};

@@ -8,6 +8,7 @@
 use ndarray::Dimension;
 
 use crate::array::Array;
+use crate::dtype::DType;
 use crate::graph::TensorType;
 use crate::random::Stream;
 
@@ -68,6 +69,9 @@ pub enum Init {
         /// The groups of the convolution.
         groups: usize,
     },
+    /// As [`Init::Dirac`] of one group for the first outputs, as many as there are inputs; the others are even within
+    /// `1 / √(fan in)`.
+    DiracFirst,
     /// 1 where the first and the last coordinate are equal, else 0: the identity matrix.
     Identity,
     /// These words; for the random key.
@@ -163,6 +167,15 @@ impl Init {
                     f64::from(central && output % outputs == *input)
                 })
             }
+            Init::DiracFirst => {
+                let inputs = shape.last().copied().unwrap_or(1);
+                let dirac = Init::Dirac { groups: 1 }.values(name, ty, seed).to_f64_vec();
+                let others = Init::fan_in(fan_in as usize).values(name, ty, seed).to_f64_vec();
+                let each = shape.iter().skip(1).product::<usize>();
+                let values = dirac.into_iter().zip(others).enumerate();
+                let chosen = values.map(|(i, (dirac, other))| if i < inputs * each { dirac } else { other });
+                Array::new(shape, chosen.collect()).unwrap_or_else(|_| Array::zeros(shape, DType::F64))
+            }
             Init::Identity => Array::from_fn(shape, |index| f64::from(index.slice().first() == index.slice().last())),
             Init::Words(words) => {
                 return Array::from_words(shape, ty.dtype, &words).unwrap_or_else(|_| Array::zeros(shape, ty.dtype));
@@ -214,7 +227,6 @@ fn orthogonal(shape: &[usize], stream: &mut Stream) -> Vec<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::DType;
 
     fn values(init: Init, shape: &[usize]) -> Vec<f64> {
         init.values("layer.weight", &TensorType::new(DType::F32, shape), 5).to_f64_vec()
@@ -281,6 +293,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_first_outputs_hand_the_input_on_and_the_others_are_drawn() {
+        let (first, dirac) =
+            (values(Init::DiracFirst, &[4, 3, 3, 2]), values(Init::Dirac { groups: 1 }, &[4, 3, 3, 2]));
+        assert_eq!(first[..36], dirac[..36]);
+        let bound = 1.0 / 18f64.sqrt();
+        assert!(first[36..].iter().all(|x| x.abs() <= bound) && first[36..].iter().any(|x| x.abs() > 0.5 * bound));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod monitor;
 mod normalization;
 mod progress;
 mod trainer;
+pub mod transfer;
 mod watch;
 
 pub use crate::data::augment::Augmentation;

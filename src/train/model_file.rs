@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::array::Array;
+use crate::data::Normalization;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::format::safetensors;
+use crate::nn::parameters::parameters;
+use crate::nn::{Sequential, models};
 use crate::store::is_of_training;
+
+use super::normalization;
 
 /// The most numbers that an image may have: 16 million, as a square of 4,096.
 const MAX_IMAGE: usize = 1 << 24;
@@ -14,7 +19,7 @@ const MAX_IMAGE: usize = 1 << 24;
 /// What prediction needs besides weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelInfo {
-    /// The network's name in [`crate::nn::models`].
+    /// The network: its name in [`models`], or its whole description as JSON ([`models::Description`]).
     pub model: String,
     /// The names of the classes, in the order of the outputs.
     pub class_names: Vec<String>,
@@ -51,6 +56,35 @@ impl ModelFile {
         weights.retain(|name, _| !is_of_training(name));
         let info = read_info(&metadata).context(|| path.display().to_string())?;
         Ok(ModelFile { info, weights })
+    }
+
+    /// The network that the file names or describes.
+    ///
+    /// # Errors
+    /// When there is none of this name, the description is wrong, the images do not fit it, or it has more parameters than
+    /// the file: nothing is allocated for those.
+    pub fn network(&self) -> Result<Sequential> {
+        let model = models::by_name(&self.info.model, self.info.class_names.len())?;
+        let wanted = parameters(&model, self.info.image_shape).context(|| models::title(&self.info.model))?;
+        let wanted: usize = wanted.iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum();
+        let held: usize = self.weights.values().map(Array::len).sum();
+        if wanted <= held {
+            return Ok(model);
+        }
+        let text = format!(
+            "the network {} has {wanted} numbers and the file {held}: it belongs to another network, or to images of another \
+             size",
+            models::title(&self.info.model)
+        );
+        Err(Error::new(ErrorKind::Shape, text))
+    }
+
+    /// What pixels are taken relative to, if the network takes them so.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn normalization(&self) -> Result<Option<Normalization>> {
+        normalization::of(&self.weights)
     }
 }
 

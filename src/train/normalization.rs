@@ -20,6 +20,21 @@ pub(super) fn is_in(weights: &BTreeMap<String, Array>) -> bool {
     weights.contains_key(MEAN)
 }
 
+/// That in `weights`, if there is one.
+///
+/// # Errors
+/// When only one of both is there, or of another type.
+pub(super) fn of(weights: &BTreeMap<String, Array>) -> Result<Option<Normalization>> {
+    let numbers = |name: &str| -> Result<Vec<f32>> {
+        let text = || Error::new(ErrorKind::Format, format!("{name} in the file is damaged; save the model again"));
+        Ok(weights.get(name).ok_or_else(text)?.as_slice::<f32>().map_err(|_| text())?.to_vec())
+    };
+    match is_in(weights) {
+        true => Ok(Some(Normalization { mean: numbers(MEAN)?, deviation: numbers(DEVIATION)? })),
+        false => Ok(None),
+    }
+}
+
 /// Nothing, if `normalization` is for images of so many `channels`.
 pub(super) fn check(normalization: &Normalization, channels: usize) -> Result<()> {
     let Normalization { mean, deviation } = normalization;

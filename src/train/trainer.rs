@@ -154,7 +154,7 @@ impl Trainer {
     /// # Errors
     /// When the file names an unknown network, or its weights are not of that network.
     pub fn open(device: &Device, file: &ModelFile, settings: Settings) -> Result<Self> {
-        let model = crate::nn::models::by_name(&file.info.model, file.info.class_names.len())?;
+        let model = file.network()?;
         let mut trainer = Trainer::new(device, model, file.info.image_shape, settings);
         trainer.start_from(&file.weights, &[])?;
         Ok(trainer)

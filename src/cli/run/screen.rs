@@ -19,8 +19,10 @@ use ratatui::{DefaultTerminal, Frame};
 
 use super::super::output::percent;
 
-/// How often the screen is drawn.
+/// How often the screen is drawn within an epoch.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How often it looks for keys.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// What the curves need.
 const LEAST: [u16; 2] = [48, 16];
 /// More points of a curve than this are thinned.
@@ -113,6 +115,8 @@ pub struct Screen {
     heading: Heading,
     curves: Curves,
     drawn: Option<Instant>,
+    /// When it looked for keys.
+    looked: Instant,
     start: Instant,
     began: usize,
 }
@@ -144,7 +148,8 @@ impl Screen {
         let terminal = ratatui::try_init().map_err(failed)?;
         let progress = trainer.progress();
         let curves = Curves::of(&progress.epochs);
-        Ok(Screen { terminal, heading, curves, drawn: None, start: Instant::now(), began: progress.steps })
+        let start = Instant::now();
+        Ok(Screen { terminal, heading, curves, drawn: None, looked: start, start, began: progress.steps })
     }
 
     /// After a step: draws if it is time; gives whether the run shall stop.
@@ -152,13 +157,16 @@ impl Screen {
     /// # Errors
     /// When the device is lost, or the terminal is.
     pub fn step(&mut self, trainer: &Trainer) -> Result<bool, Error> {
-        if self.drawn.is_some_and(|drawn| drawn.elapsed() < INTERVAL) {
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= INTERVAL) {
+            let steps = trainer.progress().steps;
+            let x = steps as f64 / self.heading.steps_per_epoch as f64;
+            self.curves.add(x, &trainer.metrics()?);
+            self.draw(steps)?;
+        }
+        if self.looked.elapsed() < PATIENCE {
             return Ok(false);
         }
-        let steps = trainer.progress().steps;
-        let x = steps as f64 / self.heading.steps_per_epoch as f64;
-        self.curves.add(x, &trainer.metrics()?);
-        self.draw(steps)?;
+        self.looked = Instant::now();
         asks_to_stop().map_err(failed)
     }
 

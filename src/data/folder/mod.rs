@@ -3,7 +3,7 @@
 //! The names of the folders are the classes, in the order of their bytes. Pictures are decoded on all cores, and come in the
 //! order of their names, whatever the number of threads. All of them have one size: that of most, or the one that is asked
 //! for, to which every picture is scaled (the middle is kept where proportions differ). All are grayscale if every one is,
-//! else all are RGB; transparency is ignored. Every picture is decoded once while the folder is read, and what cannot be
+//! else all are RGB; black is behind what is transparent. Every picture is decoded once while the folder is read, and what cannot be
 //! used is never left out in silence: [`read`] says, file by file, what it is and what to do. What fits
 //! [`Options::memory`] is kept as bytes; of more than that each batch decodes what it needs.
 
@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use on_demand::Files;
 use tree::{Entry, Part};
 
-pub use picture::{MAX_BYTES, decode, picture};
+pub use picture::{BACKGROUND, MAX_BYTES, decode, picture, picture_on, scaled_gray};
 
 /// The ends of names that say that a file is a picture, in small letters.
 pub const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
@@ -37,6 +37,8 @@ pub struct Options {
     pub split_seed: u64,
     /// The most bytes of decoded pictures that are kept. If there are more, none are, and batches decode what they need.
     pub memory: u64,
+    /// 1 to make every picture gray, 3 to make it colored; without it, all are gray if every one is.
+    pub channels: Option<usize>,
 }
 
 impl Options {
@@ -45,9 +47,9 @@ impl Options {
 }
 
 impl Default for Options {
-    /// No scaling, seed 0, [`Options::MEMORY`].
+    /// No scaling, seed 0, [`Options::MEMORY`], channels as the pictures have them.
     fn default() -> Self {
-        Options { size: None, split_seed: 0, memory: Options::MEMORY }
+        Options { size: None, split_seed: 0, memory: Options::MEMORY, channels: None }
     }
 }
 
@@ -65,7 +67,8 @@ impl<'a> Seen<'a> {
     /// Decodes the picture; `kept` counts the bytes that are kept of all pictures.
     fn new(entry: &'a Entry, options: &Options, kept: &AtomicU64) -> Result<Self> {
         let picture = picture::decode_file(&entry.path, options.size)?;
-        let (size, color) = ([picture.height() as usize, picture.width() as usize], picture.color().has_color());
+        let size = [picture.height() as usize, picture.width() as usize];
+        let color = options.channels.map_or_else(|| picture.color().has_color(), |channels| channels == 3);
         let pixels = picture::bytes(&picture, color);
         let fits = kept.fetch_add(pixels.len() as u64, Ordering::Relaxed) + pixels.len() as u64 <= options.memory;
         Ok(Seen { entry, size, color, pixels: fits.then_some(pixels) })
