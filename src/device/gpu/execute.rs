@@ -4,10 +4,12 @@
 //! belong to the executable. While tiles are being chosen ([`super::tune`]) a step's dispatches are replaced. A run creates neither pipelines, nor buffers, nor bind groups. With its pipeline the device
 //! keeps whether a text was proven, and beside them which are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use rayon::prelude::*;
 
 use super::{Buffer, Dispatch, Gpu, Kernel, Refusal, lower};
 use crate::device::Tiles;
@@ -192,6 +194,7 @@ async fn prepare(
     gpu.counts.buffers.fetch_add(1, Ordering::Relaxed);
     gpu.queue.write_buffer(&uniforms, 0, bytemuck::cast_slice(&params));
 
+    compile(gpu, steps.iter().flat_map(|(_, dispatches)| dispatches))?;
     let row = longest_row(gpu);
     let mut places = places.into_iter();
     let mut prepared = Vec::with_capacity(steps.len());
@@ -208,6 +211,19 @@ async fn prepare(
     }
     gpu.check()?;
     Ok(prepared)
+}
+
+/// Compiles the kernels that are new on as many threads as there are: a driver may take a second for one.
+///
+/// # Errors
+/// The first in order that does not compile.
+fn compile<'a>(gpu: &Gpu, dispatches: impl Iterator<Item = &'a Dispatch>) -> Result<()> {
+    let mut seen = HashSet::new();
+    let new: Vec<&Dispatch> = dispatches.filter(|dispatch| seen.insert(&dispatch.text)).collect();
+    // A kernel's error scope is of the thread that compiles it.
+    let compiled: Vec<Result<Arc<Kernel>>> =
+        new.into_par_iter().map(|dispatch| pollster::block_on(gpu.kernel(dispatch))).collect();
+    compiled.into_iter().try_for_each(|kernel| kernel.map(drop))
 }
 
 /// Workgroups of a dispatch that lie side by side; more go to further rows.
