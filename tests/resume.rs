@@ -253,7 +253,14 @@ fn checkpoints_are_networks() {
     let text = succeeded(&format!("train --device cpu --model mlp --epochs 3 --keep 1 --ema 0.5 --run {run}"));
     assert!(text.contains("saved in") && text.contains("model.safetensors"), "{text}");
     let page = fs::read_to_string(Path::new(&run).join("report.html")).unwrap();
-    assert!(page.contains("<h1>run</h1>") && page.matches("<polyline").count() == 4, "{page}");
+    // Loss and accuracy of training and test, and the learning rate.
+    assert!(page.contains("<h1>run</h1>") && page.matches("class=\"line").count() == 5, "{page}");
+    for part in
+        ["Most often confused", "Worst mistakes", "What it sees", "hidden1", "data:image/png;base64,", "Machine"]
+    {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    assert_eq!(page.matches("http").count(), page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count(), "{page}");
     let metrics = fs::read_to_string(Path::new(&run).join("metrics.jsonl")).unwrap();
     let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
     assert_eq!((&last["epoch"], metrics.lines().count()), (&3.into(), 3));

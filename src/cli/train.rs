@@ -190,7 +190,7 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
         trainer.restore(last, best.as_ref())?;
         // It may have been killed between a checkpoint and this.
         if let Some(folder) = &folder {
-            folder.write_metrics(&trainer, &info, None)?;
+            folder.write_metrics(&trainer, &info, None).map_err(|error| folder.with_remedy(&error))?;
         }
     }
     if !arguments.quiet {
