@@ -2,57 +2,14 @@
 
 #![cfg(feature = "cli")]
 
+mod common;
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
 
+use common::command::{Folder, failure, records};
 use neuropil::data::{Dataset, digits};
-use serde_json::Value;
-
-/// A folder that is removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("neuropil-files-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Exit code, stdout and stderr of the command with `arguments`.
-fn neuropil(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_neuropil")).args(arguments).args(["--device", "cpu"]).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
-/// The JSON lines of the command with `arguments`, which must succeed.
-fn records(arguments: &[&str]) -> Vec<Value> {
-    let (code, stdout, stderr) = neuropil(&[arguments, &["--json"]].concat());
-    assert_eq!(code, Some(0), "{stdout}{stderr}");
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// What an unsuccessful command says on stderr.
-fn failure(arguments: &[&str]) -> String {
-    let (code, stdout, stderr) = neuropil(arguments);
-    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
-    stderr
-}
 
 /// A file of an array, as NumPy writes it.
 fn npy(descr: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
@@ -70,7 +27,7 @@ fn arrays(digits: &Dataset) -> [Vec<u8>; 2] {
 
 #[test]
 fn an_archive_of_arrays_is_trained_on() {
-    let folder = Folder::new("arrays");
+    let folder = Folder::new("files-arrays");
     let (train, test) = digits().unwrap();
     let path = folder.path("digits.npz");
     let mut archive = zip::ZipWriter::new(File::create(&path).unwrap());
@@ -126,7 +83,7 @@ fn flowers() -> String {
 
 #[test]
 fn a_table_is_trained_on() {
-    let folder = Folder::new("table");
+    let folder = Folder::new("files-table");
     let (path, model) = (folder.path("flowers.csv"), folder.path("model.safetensors"));
     fs::write(&path, flowers()).unwrap();
     let arguments = ["train", "--dataset", &path, "--seed", "1", "--batch-size", "16", "--save", &model];

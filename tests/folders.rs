@@ -3,37 +3,24 @@
 
 #![cfg(feature = "cli")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
+use std::fs;
+use std::path::Path;
+
+use common::command::{Folder, neuropil, records, records_with_warnings};
 use image::{GrayImage, ImageFormat};
 use neuropil::data::{self, Dataset};
 use serde_json::Value;
 
-/// A folder that is removed when dropped.
-struct Tree(PathBuf);
-
-impl Tree {
-    /// The digits as `train/DIGIT/*` and `test/DIGIT/*`, half of them JPEG, half PNG.
-    fn of_digits(name: &str) -> Self {
-        let root = std::env::temp_dir().join(format!("neuropil-folders-{name}-{}", std::process::id()));
-        let (train, test) = data::digits().unwrap();
-        for (part, digits) in [("train", &train), ("test", &test)] {
-            write(&root.join(part), digits);
-        }
-        Tree(root)
+/// The digits as `train/DIGIT/*` and `test/DIGIT/*`, half of them JPEG, half PNG.
+fn tree_of_digits(name: &str) -> Folder {
+    let tree = Folder::new(&format!("folders-{name}"));
+    let (train, test) = data::digits().unwrap();
+    for (part, digits) in [("train", &train), ("test", &test)] {
+        write(&tree.0.join(part), digits);
     }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    tree
 }
 
 fn write(folder: &Path, digits: &Dataset) {
@@ -48,24 +35,9 @@ fn write(folder: &Path, digits: &Dataset) {
     }
 }
 
-/// Exit code, stdout and stderr of the command with `arguments`.
-fn neuropil(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_neuropil")).args(arguments).args(["--device", "cpu"]).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
-/// The JSON lines of the command with `arguments`, which must succeed, and what it said on stderr.
-fn records(arguments: &[&str]) -> (Vec<Value>, String) {
-    let (code, stdout, stderr) = neuropil(&[arguments, &["--json"]].concat());
-    assert_eq!(code, Some(0), "{stdout}{stderr}");
-    (stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), stderr)
-}
-
 #[test]
 fn a_tree_with_a_damaged_file_is_trained_on() {
-    let tree = Tree::of_digits("damaged");
+    let tree = tree_of_digits("damaged");
     let damaged = tree.path("train/0/0000.jpg");
     let whole = fs::read(&damaged).unwrap();
     fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
@@ -80,18 +52,18 @@ fn a_tree_with_a_damaged_file_is_trained_on() {
     assert_eq!((code, stdout.as_str()), (Some(2), ""));
 
     let arguments = ["train", "--dataset", &root, "--skip-bad", "--epochs", "4", "--seed", "1", "--save", &model];
-    let (run, stderr) = records(&arguments);
+    let (run, stderr) = records_with_warnings(&arguments);
     assert!(stderr.lines().filter(|line| line.starts_with("skipped: ") && line.contains("0000.jpg")).count() == 1);
     assert_eq!((&run[0]["train_images"], &run[0]["test_images"]), (&1437.into(), &359.into()));
     let accuracy = run.last().unwrap()["test_accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.9, "{accuracy}");
 
     // Decoded while they are trained on, instead of kept: the same run.
-    let streamed = records(&[&arguments[..5], &["1", "--image-memory", "0"]].concat()).0;
-    let whole = records(&[&arguments[..5], &["1"]].concat()).0;
+    let streamed = records(&[&arguments[..5], &["1", "--image-memory", "0"]].concat());
+    let whole = records(&[&arguments[..5], &["1"]].concat());
     assert_eq!(streamed.last().unwrap()["test_loss"], whole.last().unwrap()["test_loss"]);
 
-    let evaluated = records(&["evaluate", &model, "--dataset", &root, "--skip-bad"]).0;
+    let evaluated = records(&["evaluate", &model, "--dataset", &root, "--skip-bad"]);
     assert_eq!((&evaluated[0]["accuracy"], &evaluated[0]["images"]), (&accuracy.into(), &359.into()));
     let (code, _, stderr) = neuropil(&["evaluate", &model]);
     assert!(code == Some(2) && stderr.contains("name a --dataset"), "{stderr}");
@@ -103,7 +75,7 @@ fn a_tree_with_a_damaged_file_is_trained_on() {
         .filter(|path| Path::new(path).exists())
         .collect();
     let predict: Vec<&str> = ["predict", &model].into_iter().chain(files.iter().map(String::as_str)).collect();
-    let predictions = records(&predict).0;
+    let predictions = records(&predict);
     let of_folder = |prediction: &Value| {
         let class = Path::new(prediction["file"].as_str()?).parent()?.file_name()?.to_str()?.to_owned();
         Some(prediction["class"] == class)
@@ -114,7 +86,7 @@ fn a_tree_with_a_damaged_file_is_trained_on() {
 
 #[test]
 fn pictures_are_scaled_where_that_is_asked_for() {
-    let tree = Tree::of_digits("scaled");
+    let tree = tree_of_digits("scaled");
     let odd = tree.path("train/3/odd.png");
     GrayImage::new(20, 30).save(&odd).unwrap();
     let train = tree.path("train");
@@ -122,7 +94,7 @@ fn pictures_are_scaled_where_that_is_asked_for() {
     assert!(code == Some(2) && stderr.contains("odd.png: is 30×20 pixels (height×width), most are 8×8"), "{stderr}");
 
     // The folder of one part: a fifth of it is held out.
-    let run = records(&["train", "--dataset", &train, "--image-size", "12x10", "--epochs", "1", "--model", "mlp"]).0;
+    let run = records(&["train", "--dataset", &train, "--image-size", "12x10", "--epochs", "1", "--model", "mlp"]);
     assert_eq!(run[0]["train_images"].as_u64().unwrap() + run[0]["test_images"].as_u64().unwrap(), 1439);
     assert!((285..=290).contains(&run[0]["test_images"].as_u64().unwrap()), "{}", run[0]);
     let (code, _, stderr) = neuropil(&["train", "--image-size", "9"]);

@@ -7,10 +7,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use common::command::{Folder, failure, neuropil, records};
 use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, RgbaImage};
-use serde_json::Value;
 
 use neuropil::format::{safetensors, weights};
 use neuropil::graph::Leaf;
@@ -319,52 +318,16 @@ fn steps_from_the_weights_of_pytorch_are_those_of_pytorch() {
     }
 }
 
-/// A folder that is removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("neuropil-zoo-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Exit code, stdout and stderr of the command with `arguments`, without GPU.
-fn neuropil(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_neuropil")).args(arguments).args(["--device", "cpu"]).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
-fn records(arguments: &[&str]) -> Vec<Value> {
-    let (code, stdout, stderr) = neuropil(&[arguments, &["--json"]].concat());
-    assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 fn refused(arguments: &[&str], words: &[&str]) {
-    let (code, _, stderr) = neuropil(arguments);
-    assert!(code == Some(2) && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
-    words.iter().for_each(|word| assert!(stderr.contains(word), "{stderr} lacks {word}"));
+    let text = failure(arguments);
+    words.iter().for_each(|word| assert!(text.contains(word), "{text} lacks {word}"));
 }
 
 /// The file is gone when the run goes on and when the network is used.
 #[test]
 fn a_described_network_is_in_its_run_and_in_its_file() {
-    let folder = Folder::new("described");
-    let (description, run, saved) = (folder.file("net.toml"), folder.file("run"), folder.file("net.safetensors"));
+    let folder = Folder::new("zoo-described");
+    let (description, run, saved) = (folder.path("net.toml"), folder.path("run"), folder.path("net.safetensors"));
     let text = r#"
         name = "tiny"
         [[layer]]
@@ -406,8 +369,8 @@ fn a_described_network_is_in_its_run_and_in_its_file() {
 
 #[test]
 fn weights_are_shown_imported_and_exported() {
-    let folder = Folder::new("weights");
-    let (given, saved) = (golden("resnet20.pt"), folder.file("net.safetensors"));
+    let folder = Folder::new("zoo-weights");
+    let (given, saved) = (golden("resnet20.pt"), folder.path("net.safetensors"));
     let (given, description) = (given.to_str().unwrap(), golden("resnet20.toml"));
     let shown = records(&["weights", "show", given]);
     assert_eq!(shown[0]["name"], "conv1.weight");
@@ -420,7 +383,7 @@ fn weights_are_shown_imported_and_exported() {
 
     // Out under PyTorch's names and in again by the order, and out and in under its own names.
     let (npz, own, second) =
-        (folder.file("net.npz"), folder.file("own.safetensors"), folder.file("second.safetensors"));
+        (folder.path("net.npz"), folder.path("own.safetensors"), folder.path("second.safetensors"));
     let done = records(&["weights", "export", &saved, "--save", &npz, "--names-of", given]);
     assert_eq!(done[0]["mean"], serde_json::json!([0.5, 0.5, 0.5]));
     let (_, of_torch) = weights::load(Path::new(given)).unwrap();
@@ -440,7 +403,7 @@ fn weights_are_shown_imported_and_exported() {
     refused(&other, &["the file has 107 arrays, the model 6", "number 2 is bn1.weight in the file and hidden1.bias"]);
     refused(&["weights", "import", given, "--save", &second], &["--model", "--like"]);
     refused(&["weights", "import", &own, "--save", &second, "--like", &saved, "--match", "order"], &["keeps no order"]);
-    let evil = folder.file("evil.pt");
+    let evil = folder.path("evil.pt");
     let mut archive = zip::ZipWriter::new(fs::File::create(&evil).unwrap());
     archive
         .start_file(
@@ -465,8 +428,8 @@ fn ring(size: u32) -> impl Fn(u32, u32) -> u8 {
 /// A zero is a zero in pictures of every size and mode.
 #[test]
 fn pictures_of_any_size_and_mode_are_classified() {
-    let folder = Folder::new("pictures");
-    let saved = folder.file("digits.safetensors");
+    let folder = Folder::new("zoo-pictures");
+    let saved = folder.path("digits.safetensors");
     records(&["train", "--epochs", "6", "--save", &saved]);
     let (small, large) = (ring(8), ring(40));
     let wide = ring(40);
@@ -500,11 +463,11 @@ fn pictures_of_any_size_and_mode_are_classified() {
     ];
     let mut arguments = vec!["predict".to_owned(), saved.clone()];
     for (name, picture) in &pictures {
-        let path = folder.file(name);
+        let path = folder.path(name);
         picture.save_with_format(&path, ImageFormat::from_path(&path).unwrap()).unwrap();
         arguments.push(path);
     }
-    let pgm = folder.file("plain.pgm");
+    let pgm = folder.path("plain.pgm");
     let pixels: Vec<u8> = (0..1600).map(|i| large(i % 40, i / 40) / 16).collect();
     fs::write(&pgm, [b"P5 40 40 15\n".to_vec(), pixels].concat()).unwrap();
     arguments.push(pgm.clone());
@@ -518,7 +481,7 @@ fn pictures_of_any_size_and_mode_are_classified() {
         assert!(i == 0 || (probability(i) - probability(1)).abs() < 0.02, "{prediction}, not {}", probability(1));
     }
     // On white, white ink is not seen.
-    let alpha = folder.file("alpha.png");
+    let alpha = folder.path("alpha.png");
     let on_white = records(&["predict", &saved, &alpha, "--background", "white"]);
     let blank = records(&["predict", &saved, &alpha, "--background", "#ffffff"]);
     assert_eq!(on_white[0], blank[0]);
@@ -530,7 +493,7 @@ fn pictures_of_any_size_and_mode_are_classified() {
     evaluates_colored_pictures_of_another_size(&folder, &saved);
 
     // A network of color takes gray pictures.
-    let colored = folder.file("colored.safetensors");
+    let colored = folder.path("colored.safetensors");
     let given = golden("resnet20.pt");
     let description = golden("resnet20.toml");
     records(&[
@@ -563,12 +526,12 @@ fn evaluates_colored_pictures_of_another_size(folder: &Folder, saved: &str) {
             Rgb([value; 3])
         });
         for part in ["train", "test"] {
-            let path = folder.file(&format!("tree/{part}/{class}"));
+            let path = folder.path(&format!("tree/{part}/{class}"));
             fs::create_dir_all(&path).unwrap();
             picture.save(format!("{path}/one.png")).unwrap();
         }
     }
-    let done = records(&["evaluate", saved, "--dataset", &folder.file("tree")]);
+    let done = records(&["evaluate", saved, "--dataset", &folder.path("tree")]);
     assert_eq!(done.last().unwrap()["images"], 10);
     let accuracy = done.last().unwrap()["accuracy"].as_f64().unwrap();
     assert!(accuracy >= 0.9, "{accuracy}");
@@ -577,8 +540,8 @@ fn evaluates_colored_pictures_of_another_size(folder: &Folder, saved: &str) {
 /// The command whitens from the images, and keeps that and the scales of batch norm.
 #[test]
 fn the_command_prepares_airbench94() {
-    let folder = Folder::new("airbench");
-    let (data, saved) = (folder.file("data.npz"), folder.file("net.safetensors"));
+    let folder = Folder::new("zoo-airbench");
+    let (data, saved) = (folder.path("data.npz"), folder.path("net.safetensors"));
     let labels = |count: i32| Array::new(&[count as usize], (0..count).map(|i| i % 2).collect()).unwrap();
     let arrays = [
         ("x_train", ramp(&[16, 25, 25, 3])),

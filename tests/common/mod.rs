@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "every test file is a crate of its own and uses a part")]
 
+#[cfg(feature = "cli")]
+pub mod command;
 pub mod golden;
 pub mod halves;
 pub mod model;
