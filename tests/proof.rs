@@ -203,7 +203,7 @@ fn a_kernel_made_wrong_is_refused_by_name() {
         // Ties count, of which there are many where nothing is positive.
         ("conv1 max_pool2d", "value > best", "value >= best"),
         ("conv2 select", "t0 > t1", "t0 >= t1"),
-        ("conv1 max_pool2d.grad", "r * KERNEL_W + s", "s * KERNEL_W + r"),
+        ("conv1 max_pool2d.grad", "tap.x * KERNEL_W + tap.y", "tap.y * KERNEL_W + tap.x"),
         // The first of many terms is missing.
         ("conv1 sum", "var index = begin + y;", "var index = begin + y + u32(begin + y == 0u);"),
         ("conv1 conv2d.grad_weight (finish)", "a.sum + b.sum", "a.sum + 0.999 * b.sum"),

@@ -320,6 +320,7 @@ fn steps_from_the_weights_of_pytorch_are_those_of_pytorch() {
 
 fn refused(arguments: &[&str], words: &[&str]) {
     let text = failure(arguments);
+    assert_eq!(text.lines().count(), 1, "{text}");
     words.iter().for_each(|word| assert!(text.contains(word), "{text} lacks {word}"));
 }
 

@@ -179,7 +179,7 @@ mod tests {
         assert_eq!([confusion.precision(1), confusion.recall(1), confusion.f1(1)], [Some(0.5); 3]);
         assert_eq!([confusion.precision(2), confusion.recall(2), confusion.f1(2)], [None; 3]);
         assert_eq!([0, 1, 2].map(|class| confusion.support(class)), [3, 2, 0]);
-        assert_eq!([1, 2, 3].map(|top| predictions().accuracy(top)), [0.6, 1.0, 1.0]);
+        assert_eq!([1, 2, 3].map(|top| predictions().accuracy(top)), [0.6, 0.8, 1.0]);
     }
 
     #[test]
