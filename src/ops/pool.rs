@@ -472,6 +472,8 @@ fn avg_samples(name: &str, shape: &[usize; 4], window: Window) -> Vec<Sample> {
 pub fn samples() -> Vec<Sample> {
     let window = |height, width| Window::new([height, width]);
     let uneven = Window { padding: [[0, 1], [1, 0]], ..window(3, 2).stride(2) };
+    // Seven positions down can read a pixel, two across.
+    let steep = Window { stride: [1, 2], dilation: [3, 1], ..window(3, 3) };
     let skewed = Window { kernel_size: [2, 4], stride: [3, 1], padding: [[1, 0], [1, 3]], dilation: [1, 2] };
     let cases: &[(&str, [usize; 4], Window)] = &[
         ("2×2", [2, 6, 4, 4], window(2, 2).stride(2)),
@@ -485,6 +487,7 @@ pub fn samples() -> Vec<Sample> {
         ("1×1, stride 2", [2, 5, 4, 3], window(1, 1).stride(2)),
         ("dilation 2", [1, 9, 8, 3], window(3, 3).padding(1).dilation(2)),
         ("dilation 3", [1, 10, 9, 2], window(2, 3).stride(2).dilation(3)),
+        ("more positions down than across", [1, 8, 7, 2], steep),
         ("3×1", [1, 7, 5, 2], window(3, 1).padding(0)),
         ("1×4", [1, 3, 9, 6], window(1, 4).stride(2)),
         ("uneven padding", [2, 6, 7, 3], uneven),
