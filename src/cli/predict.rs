@@ -6,16 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use neuropil::data::{Dataset, folder};
-use neuropil::train::Trainer;
 use neuropil::{Array, Error, ErrorKind};
 use serde_json::json;
 
 use super::model::{Saved, shape_text};
 use super::output::{Output, Record, device_line, percent, rounded};
 use super::{Common, Stop, at_least_one, pgm, whole};
-
-/// How many images are classified at a time.
-const BATCH: usize = Trainer::EVALUATION_BATCH;
 
 const USAGE: &str = "neuropil predict [OPTIONS] <MODEL.safetensors> <IMAGE.pgm|png|jpg>...
        neuropil predict [OPTIONS] <MODEL.safetensors> --index <N>...";
@@ -74,7 +70,8 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
     let mut trainer = arguments.saved.open(&file, &device)?;
     output.text(device_line(&device))?;
 
-    for batch in images.chunks(BATCH) {
+    let batch = trainer.prediction_batch(images.len())?;
+    for batch in images.chunks(batch) {
         let pixels = batch.iter().flat_map(|image| image.pixels.iter().copied()).collect();
         let probabilities = trainer.predict(&Array::new(&[batch.len(), shape[0], shape[1], shape[2]], pixels)?)?;
         for (image, probabilities) in batch.iter().zip(probabilities.as_slice::<f32>()?.chunks(classes.len())) {

@@ -36,7 +36,7 @@ impl Trainer {
     /// Whether batches of `size` fit, with all programs of a run at once.
     fn has_room(&mut self, size: usize, images: usize, room: Option<u64>) -> Result<bool> {
         self.forget_programs();
-        let planned = self.planned_bytes(&[size, images % size]);
+        let planned = self.planned_bytes(size, images);
         // Another batch size, or none at all, is what comes next.
         self.forget_programs();
         match planned {
@@ -46,10 +46,11 @@ impl Trainer {
         }
     }
 
-    /// What the programs take that train on these batches, and the one that evaluates.
-    fn planned_bytes(&mut self, batches: &[usize]) -> Result<u64> {
-        let mut bytes = self.predict_program(Self::EVALUATION_BATCH, false)?.planned_bytes();
-        for &batch in batches.iter().filter(|&&batch| batch > 0) {
+    /// What the programs take that train on batches of `size` and on the last one, and the one that evaluates.
+    fn planned_bytes(&mut self, size: usize, images: usize) -> Result<u64> {
+        let evaluated = self.prediction_batch(images)?;
+        let mut bytes = self.predict_program(evaluated, false)?.planned_bytes();
+        for batch in [size, images % size].into_iter().filter(|&batch| batch > 0) {
             bytes += self.train_program(batch)?.planned_bytes();
         }
         Ok(bytes)
@@ -66,6 +67,21 @@ mod tests {
     fn trainer() -> Trainer {
         let model = Sequential::new().then(Flatten).named("hidden", Linear::new(100)).named("head", Linear::new(2));
         Trainer::new(&Device::cpu(), model, [4, 4, 1], Settings::default())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_halved() {
+        let mut trainer = trainer();
+        let full = |batch: usize| match batch > 40 {
+            true => Err(Error::new(ErrorKind::Memory, "full")),
+            false => Ok(()),
+        };
+        assert_eq!(trainer.fitting(1000, |_, batch| full(batch)).unwrap(), 32);
+        // What did not fit once is not tried again.
+        assert_eq!([1000, 20].map(|samples| trainer.fitting(samples, |_, _| Ok(())).unwrap()), [32, 20]);
+        let error =
+            |kind| super::tests::trainer().fitting(9, |_, _| Err(Error::new(kind, "never"))).unwrap_err().kind();
+        assert_eq!([ErrorKind::Memory, ErrorKind::Device].map(error), [ErrorKind::Memory, ErrorKind::Device]);
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Trainer {
     /// # Errors
     /// When the images have another shape, or the device is lost.
     pub fn predictions(&mut self, data: &Dataset) -> Result<Predictions> {
-        let batch_size = Self::EVALUATION_BATCH;
+        let batch_size = self.prediction_batch(data.len())?;
         let plan = Plan { batch_size, augmentation: Augmentation::default(), seed: 0, epoch: 0, skip: 0 };
         let mut probabilities = Vec::new();
         for batch in Loader::start(data, (0..data.len()).collect(), plan)? {

@@ -119,6 +119,8 @@ pub struct Trainer {
     /// By batch size, and whether they compute with the averages of the parameters.
     evaluate_programs: BTreeMap<(usize, bool), Program>,
     predict_programs: BTreeMap<(usize, bool), Program>,
+    /// The most samples a step of evaluation that have not failed to fit.
+    evaluation_batch: usize,
     watch: Watch,
     progress: Progress,
     /// The weights after the best epoch, where the run may end early and go back to them.
@@ -128,7 +130,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Samples a step of evaluation.
+    /// Samples a step of evaluation, unless so many do not fit the device.
     pub const EVALUATION_BATCH: usize = 256;
 
     /// A new model for images `[H, W, C]` on `device`, with initial weights. The model's output must be logits
@@ -143,6 +145,7 @@ impl Trainer {
             train_programs: BTreeMap::new(),
             evaluate_programs: BTreeMap::new(),
             predict_programs: BTreeMap::new(),
+            evaluation_batch: Self::EVALUATION_BATCH,
             watch: Watch::default(),
             progress: Progress::default(),
             best: None,
@@ -518,32 +521,62 @@ impl Trainer {
         if data.is_empty() {
             return Err(Error::new(ErrorKind::Config, format!("{}: there are no images to evaluate", data.name())));
         }
-        let batch_size = Self::EVALUATION_BATCH;
-        let plan = Plan { batch_size, augmentation: Augmentation::default(), seed: 0, epoch: 0, skip: 0 };
         let averaged = self.averaged()?;
+        let compile = |trainer: &mut Self, batch: usize| trainer.evaluate_program(batch, averaged).map(drop);
+        let batch_size = self.fitting(data.len(), compile)?;
+        let plan = Plan { batch_size, augmentation: Augmentation::default(), seed: 0, epoch: 0, skip: 0 };
         let mut first = true;
         for batch in Loader::start(data, (0..data.len()).collect(), plan)? {
             let Batch { images, labels, .. } = batch?;
-            let key = (labels.len(), averaged);
-            if !self.evaluate_programs.contains_key(&key) {
-                let name = format!("evaluate at {}", labels.len());
-                let program = Program::compile(&name, &self.store, Mode::Evaluate, |trace| {
-                    if averaged {
-                        trace.use_averages();
-                    }
-                    let (labels, logits) = self.trace(trace, labels.len());
-                    let losses = logits.softmax_cross_entropy(&labels, 0.0);
-                    metrics::accumulate(trace, &losses, &logits, &labels);
-                })?;
-                self.evaluate_programs.insert(key, program);
-            }
+            self.evaluate_program(labels.len(), averaged)?;
             // Steps that were made by hand are not of this data.
             if std::mem::take(&mut first) {
                 metrics::reset(&self.store)?;
             }
-            self.evaluate_programs[&key].run(&[("images", &images), ("labels", &labels)])?;
+            let program = self.evaluate_program(labels.len(), averaged)?;
+            program.run(&[("images", &images), ("labels", &labels)])?;
         }
         metrics::take(&self.store)
+    }
+
+    fn evaluate_program(&mut self, batch: usize, averaged: bool) -> Result<&Program> {
+        let key = (batch, averaged);
+        if !self.evaluate_programs.contains_key(&key) {
+            let program = Program::compile(&format!("evaluate at {batch}"), &self.store, Mode::Evaluate, |trace| {
+                if averaged {
+                    trace.use_averages();
+                }
+                let (labels, logits) = self.trace(trace, batch);
+                let losses = logits.softmax_cross_entropy(&labels, 0.0);
+                metrics::accumulate(trace, &losses, &logits, &labels);
+            })?;
+            self.evaluate_programs.insert(key, program);
+        }
+        Ok(&self.evaluate_programs[&key])
+    }
+
+    /// How many of so many samples are best predicted at a time: up to [`Trainer::EVALUATION_BATCH`], and what fits the device.
+    ///
+    /// # Errors
+    /// When not even one fits.
+    pub fn prediction_batch(&mut self, samples: usize) -> Result<usize> {
+        let averaged = self.averaged()?;
+        self.fitting(samples, |trainer, batch| trainer.predict_program(batch, averaged).map(drop))
+    }
+
+    /// The largest batch for so many samples that `compile` finds room for, halving the usual one.
+    pub(super) fn fitting(
+        &mut self,
+        samples: usize,
+        compile: impl Fn(&mut Self, usize) -> Result<()>,
+    ) -> Result<usize> {
+        loop {
+            let batch = self.evaluation_batch.min(samples.max(1));
+            match compile(self, batch) {
+                Err(error) if error.kind() == ErrorKind::Memory && batch > 1 => self.evaluation_batch = batch / 2,
+                done => return done.map(|()| batch),
+            }
+        }
     }
 
     /// The probabilities `[N, classes]` for images `[N, H, W, C]`.
