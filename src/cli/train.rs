@@ -186,7 +186,9 @@ pub fn run(arguments: &Arguments, config: Config, common: &Common, output: &Outp
         dataset: choice.saved(&train),
     };
     if let Some(last) = &last {
-        let best = folder.as_ref().map(|folder| folder.best(&last.progress)).transpose()?.flatten();
+        // Only a run that may end early goes back to it; others go on whatever has become of that file.
+        let early = folder.as_ref().filter(|_| trainer.settings().early_stop.is_some());
+        let best = early.map(|folder| folder.best(&last.progress)).transpose()?.flatten();
         trainer.restore(last, best.as_ref())?;
         // It may have been killed between a checkpoint and this.
         if let Some(folder) = &folder {

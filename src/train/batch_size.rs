@@ -71,16 +71,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_halved() {
-        let mut trainer = trainer();
+        let mut one = trainer();
         let full = |batch: usize| match batch > 40 {
             true => Err(Error::new(ErrorKind::Memory, "full")),
             false => Ok(()),
         };
-        assert_eq!(trainer.fitting(1000, |_, batch| full(batch)).unwrap(), 32);
+        assert_eq!(one.fitting(1000, |_, batch| full(batch)).unwrap(), 32);
         // What did not fit once is not tried again.
-        assert_eq!([1000, 20].map(|samples| trainer.fitting(samples, |_, _| Ok(())).unwrap()), [32, 20]);
-        let error =
-            |kind| super::tests::trainer().fitting(9, |_, _| Err(Error::new(kind, "never"))).unwrap_err().kind();
+        assert_eq!([1000, 20].map(|samples| one.fitting(samples, |_, _| Ok(())).unwrap()), [32, 20]);
+        let error = |kind| trainer().fitting(9, |_, _| Err(Error::new(kind, "never"))).unwrap_err().kind();
         assert_eq!([ErrorKind::Memory, ErrorKind::Device].map(error), [ErrorKind::Memory, ErrorKind::Device]);
     }
 
