@@ -186,23 +186,30 @@ fn a_quick_check_runs_every_operation() {
 
 #[test]
 fn bench_measures_ceilings_kernels_and_steps() {
-    let run = neuropil("bench --device cpu --only 256 --json").succeeded();
-    let records = run.records();
-    let [device, kernel] = &records[..] else { panic!("{records:?}") };
+    let document =
+        |run: &Run| -> Value { serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}", run.stdout)) };
     let positive = |record: &Value, key: &str| assert!(record[key].as_f64() > Some(0.0), "{record}");
-    positive(device, "copy_gigabytes_per_second");
-    positive(device, "gigaflops_per_second");
+    let measured = document(&neuropil("bench --device cpu --only 256 --json").succeeded());
+    assert_eq!(measured["device"]["device"], "cpu");
+    positive(&measured["ceilings"], "copy_gigabytes_per_second");
+    positive(&measured["ceilings"], "gigaflops_per_second");
+    let kernel = &measured["kernels"][0];
     assert_eq!((kernel["name"].as_str(), kernel["unit"].as_str()), (Some("matmul 256"), Some("GFLOP/s")));
     ["seconds", "rate", "share"].iter().for_each(|key| positive(kernel, key));
+    assert_eq!(
+        (measured["kernels"].as_array().map(Vec::len), measured["steps"].as_array().map(Vec::len)),
+        (Some(1), Some(0))
+    );
 
     let folder = Folder::new("bench");
     let trace = folder.file("trace.json");
     let run = neuropil(&format!("bench --device cpu --only ResNet-20 --json --trace {}", trace.display())).succeeded();
-    let step = &run.records()[1];
+    let step = &document(&run)["steps"][0];
     // As PyTorch counts a ResNet-20 with 1×1 convolutions as shortcuts.
     assert_eq!(step["parameters"], 272_474, "{step}");
     ["seconds", "images_per_second", "first_step_seconds"].iter().for_each(|key| positive(step, key));
     assert!(step["planned_bytes"].as_u64() >= step["activations_at_least_bytes"].as_u64());
+    assert!(step["used_bytes"].as_u64() >= step["planned_bytes"].as_u64(), "the plan and the store: {step}");
     let trace: Value = serde_json::from_str(&fs::read_to_string(&trace).unwrap()).unwrap();
     let names: Vec<&str> =
         trace["traceEvents"].as_array().unwrap().iter().filter_map(|event| event["name"].as_str()).collect();

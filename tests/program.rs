@@ -6,7 +6,7 @@ use std::thread;
 
 use common::model::{CLASSES, Training, evaluate, predict, trainer};
 use neuropil::data::digits;
-use neuropil::device::{Counters, Options};
+use neuropil::device::{Clock, Counters, Options};
 use neuropil::{Array, DType, Device, ErrorKind, Init, Mode, Program, Store, Trace};
 
 /// What was made and submitted between two readings.
@@ -47,6 +47,48 @@ fn a_second_run_makes_nothing_and_submits_once() {
     assert_eq!(difference(compiled, first), run, "nor does the first run");
     assert_eq!((run.pipelines, run.buffers, run.bind_groups, run.submits), (0, 0, 0, 1));
     assert!(run.dispatches >= training.program.schedule().steps.len() as u64, "{run:?}");
+}
+
+/// Where kernels are new the profile's run comes after one that proves them; it is of every step, in order, and what it
+/// computes counts.
+#[test]
+fn a_profile_is_a_run_whose_steps_are_timed() {
+    let stamped = |device: &Device| device.adapter().is_some_and(|info| info.features.contains(&"timestamp-query"));
+    for device in [Some(Device::cpu()), own_gpu()].into_iter().flatten() {
+        let store = Store::new(&device, 0);
+        let program = compile(&store, |trace| {
+            let x = trace.scope().param("x", &[300, 300], Init::Constant(1.0));
+            let runs = trace.scope().shared_state("runs", &[], DType::F32, Init::Constant(0.0));
+            trace.update(&runs, &(&runs + 1.0));
+            trace.output("y", &x.matmul(&x).sum(&[0]));
+        });
+        program.run(&[]).unwrap();
+        let profile = program.profile(&[]).unwrap();
+        assert_eq!(store.get("runs").unwrap().item().unwrap(), 2.0, "{device:?}");
+        assert_eq!(profile.clock, if stamped(&device) { Clock::Device } else { Clock::Host });
+        assert_eq!(profile.submission.is_some(), stamped(&device));
+        assert_eq!(profile.steps.len(), program.schedule().steps.len());
+        for times in &profile.steps {
+            assert!(times.host.start <= times.host.end && times.host.end <= times.device.start, "{times:?}");
+            assert!(times.device.start <= times.device.end && times.device.end < 60.0, "{times:?}");
+        }
+        let product = program.schedule().steps.iter().position(|step| step.label.contains("matmul")).unwrap();
+        let times = &profile.steps[product].device;
+        assert!(times.end - times.start > 1e-6, "54 million operations: {times:?}");
+    }
+}
+
+#[test]
+fn a_profile_refuses_a_wrong_kernel() {
+    let Some(device) = own_gpu() else { return };
+    device.rewrite_kernels(Some(std::sync::Arc::new(|_: &str, text: &str| {
+        text.replace("let start = c_row", "let start = 1u + c_row")
+    })));
+    let program = compile(&Store::new(&device, 0), |trace| {
+        let x = trace.scope().param("x", &[20, 20], Init::Uniform { bound: 1.0 });
+        trace.output("y", &x.matmul(&x));
+    });
+    assert_eq!(program.profile(&[]).unwrap_err().kind(), ErrorKind::Parity);
 }
 
 #[test]

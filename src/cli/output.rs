@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use neuropil::Device;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// How long nothing is said about progress where there is no bar.
@@ -41,6 +42,11 @@ impl Output {
     /// Prints what has a place in JSON alone.
     pub fn record(&self, record: &Record) -> io::Result<()> {
         if self.json { self.line(record) } else { Ok(()) }
+    }
+
+    /// Prints all results of a command as one JSON document.
+    pub fn document(&self, document: &impl Serialize) -> io::Result<()> {
+        if self.json { self.line(&serde_json::to_string_pretty(document)?) } else { Ok(()) }
     }
 
     fn line(&self, line: &dyn fmt::Display) -> io::Result<()> {
@@ -121,6 +127,12 @@ impl Record {
     #[must_use]
     pub fn with_device(self, device: &Device) -> Self {
         self.with("device", device.name()).with("reason", device.reason())
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
     }
 }
 

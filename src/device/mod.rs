@@ -7,14 +7,17 @@
 
 pub mod cpu;
 pub mod gpu;
+mod profile;
 mod tunings;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub use profile::{Clock, Profile, StepTimes};
 pub use tunings::{Choice, Trial, Tunings};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +34,8 @@ struct Inner {
 }
 
 enum Backend {
-    Cpu,
+    /// The bytes of its buffers are counted.
+    Cpu(Arc<AtomicU64>),
     Gpu(Box<gpu::Gpu>),
 }
 
@@ -214,7 +218,7 @@ impl Device {
 
     /// The CPU, with options.
     pub fn cpu_with(options: Options) -> Self {
-        Device::new(Backend::Cpu, "asked for", options)
+        Device::new(Backend::Cpu(Arc::default()), "asked for", options)
     }
 
     /// A hardware GPU.
@@ -252,10 +256,10 @@ impl Device {
             Ok(device) => device,
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 let (what, _) = absence(&gpu::adapters().await, &GpuChoice::Hardware);
-                Device::new(Backend::Cpu, what, Options::default())
+                Device::new(Backend::Cpu(Arc::default()), what, Options::default())
             }
             // There is a GPU, but it does not open.
-            Err(error) => Device::new(Backend::Cpu, error.to_string(), Options::default()),
+            Err(error) => Device::new(Backend::Cpu(Arc::default()), error.to_string(), Options::default()),
         }
     }
 
@@ -279,7 +283,7 @@ impl Device {
     /// When the adapter cannot be opened again.
     pub fn reopened_with(&self, options: Options) -> Result<Self> {
         let backend = match &self.0.backend {
-            Backend::Cpu => Backend::Cpu,
+            Backend::Cpu(_) => Backend::Cpu(Arc::default()),
             Backend::Gpu(gpu) => Backend::Gpu(Box::new(pollster::block_on(gpu.reopened_with(options))?)),
         };
         Ok(Device::new(backend, self.reason(), options))
@@ -317,7 +321,7 @@ impl Device {
     /// The adapter, unless this is the CPU.
     pub fn adapter(&self) -> Option<&AdapterInfo> {
         match &self.0.backend {
-            Backend::Cpu => None,
+            Backend::Cpu(_) => None,
             Backend::Gpu(gpu) => Some(gpu.info()),
         }
     }
@@ -325,7 +329,7 @@ impl Device {
     /// Whether it stores `f16`: the CPU does, a GPU with the feature `shader-f16`.
     pub fn has_f16(&self) -> bool {
         match &self.0.backend {
-            Backend::Cpu => true,
+            Backend::Cpu(_) => true,
             Backend::Gpu(gpu) => gpu.has_f16(),
         }
     }
@@ -333,7 +337,7 @@ impl Device {
     /// The tiles that products can have on this device, those of small ones first; none on the CPU.
     pub fn tiles(&self) -> Vec<Tiles> {
         match &self.0.backend {
-            Backend::Cpu => Vec::new(),
+            Backend::Cpu(_) => Vec::new(),
             Backend::Gpu(gpu) => gpu.tiles(),
         }
     }
@@ -341,7 +345,7 @@ impl Device {
     /// The lanes of a subgroup, where all have as many and shaders can use them; `None` on the CPU.
     pub fn lanes(&self) -> Option<usize> {
         match &self.0.backend {
-            Backend::Cpu => None,
+            Backend::Cpu(_) => None,
             Backend::Gpu(gpu) => gpu.lanes(),
         }
     }
@@ -354,7 +358,7 @@ impl Device {
     /// What was made and submitted so far; zeros on the CPU.
     pub fn counters(&self) -> Counters {
         match &self.0.backend {
-            Backend::Cpu => Counters::default(),
+            Backend::Cpu(_) => Counters::default(),
             Backend::Gpu(gpu) => gpu.counters(),
         }
     }
@@ -363,7 +367,7 @@ impl Device {
     /// distinct ones of several devices. None on the CPU.
     pub fn kernels(&self) -> Vec<u64> {
         match &self.0.backend {
-            Backend::Cpu => Vec::new(),
+            Backend::Cpu(_) => Vec::new(),
             Backend::Gpu(gpu) => gpu.kernels(),
         }
     }
@@ -379,7 +383,7 @@ impl Device {
     /// Calls `f` with what the scheduler must know.
     pub fn with_capabilities<R>(&self, f: impl FnOnce(&Capabilities<'_>) -> R) -> R {
         match &self.0.backend {
-            Backend::Cpu => f(&Capabilities {
+            Backend::Cpu(_) => f(&Capabilities {
                 operands: 64,
                 binding_words: usize::MAX,
                 buffer_words: usize::MAX,
@@ -397,7 +401,7 @@ impl Device {
     /// When it is more than the device allows or has free ([`ErrorKind::Memory`]).
     pub fn allocate(&self, words: usize) -> Result<Buffer> {
         Ok(match &self.0.backend {
-            Backend::Cpu => Buffer::Cpu(cpu::Buffer::allocate(words)?),
+            Backend::Cpu(in_use) => Buffer::Cpu(cpu::Buffer::allocate(words, in_use)?),
             Backend::Gpu(gpu) => Buffer::Gpu(pollster::block_on(gpu.allocate(words))?),
         })
     }
@@ -408,7 +412,7 @@ impl Device {
     /// When the buffer is another device's, or the device is lost.
     pub fn write(&self, buffer: &Buffer, offset: usize, words: &[u32]) -> Result<()> {
         match (&self.0.backend, buffer) {
-            (Backend::Cpu, Buffer::Cpu(buffer)) => buffer.write(offset, words),
+            (Backend::Cpu(_), Buffer::Cpu(buffer)) => buffer.write(offset, words),
             (Backend::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.write(buffer, offset, words),
             _ => Err(other_device()),
         }
@@ -420,7 +424,7 @@ impl Device {
     /// When the buffer is another device's, or the device is lost.
     pub async fn read(&self, buffer: &Buffer, range: Range<usize>) -> Result<Vec<u32>> {
         match (&self.0.backend, buffer) {
-            (Backend::Cpu, Buffer::Cpu(buffer)) => buffer.read(range),
+            (Backend::Cpu(_), Buffer::Cpu(buffer)) => buffer.read(range),
             (Backend::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.read(buffer, range).await,
             _ => Err(other_device()),
         }
@@ -432,7 +436,7 @@ impl Device {
     /// When a buffer is another device's, or the device is lost.
     pub async fn read_parts(&self, parts: &[(&Buffer, Range<usize>)]) -> Result<Vec<u32>> {
         match &self.0.backend {
-            Backend::Cpu => {
+            Backend::Cpu(_) => {
                 let mut words = Vec::new();
                 for (buffer, range) in parts {
                     words.extend(self.read(buffer, range.clone()).await?);
@@ -451,13 +455,22 @@ impl Device {
         }
     }
 
+    /// Bytes of memory in use: those of all buffers on the CPU; on a GPU what wgpu has allocated for them, for what it
+    /// copies through and for its own needs, or `None` where its allocator does not say.
+    pub fn memory_in_use(&self) -> Option<u64> {
+        match &self.0.backend {
+            Backend::Cpu(in_use) => Some(in_use.load(Ordering::Relaxed)),
+            Backend::Gpu(gpu) => gpu.memory_in_use(),
+        }
+    }
+
     /// Waits until everything that was started is done.
     ///
     /// # Errors
     /// When the device is lost.
     pub fn wait(&self) -> Result<()> {
         match &self.0.backend {
-            Backend::Cpu => Ok(()),
+            Backend::Cpu(_) => Ok(()),
             Backend::Gpu(gpu) => gpu.wait(),
         }
     }
@@ -476,7 +489,7 @@ impl Device {
     /// When it does not fit the device, or a shader does not compile.
     pub async fn load(&self, schedule: &Arc<Schedule>, buffers: &BTreeMap<Arena, Buffer>) -> Result<Executable> {
         match &self.0.backend {
-            Backend::Cpu => {
+            Backend::Cpu(_) => {
                 let buffers =
                     typed(buffers, |buffer| if let Buffer::Cpu(b) = buffer { Some(b.clone()) } else { None })?;
                 Ok(Executable(Loaded::Cpu(cpu::Executable::new(schedule.clone(), buffers)?)))
@@ -495,7 +508,7 @@ impl Device {
     /// When the executable is another device's, or the device is lost.
     pub fn run(&self, executable: &Executable, range: Range<usize>) -> Result<()> {
         match (&self.0.backend, &executable.0) {
-            (Backend::Cpu, Loaded::Cpu(executable)) => executable.run(range),
+            (Backend::Cpu(_), Loaded::Cpu(executable)) => executable.run(range),
             (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.run(gpu, range),
             _ => Err(other_device()),
         }
@@ -507,7 +520,7 @@ impl Device {
     /// Why a kernel of them is refused; when the executable is another device's.
     pub fn unproven(&self, executable: &Executable, range: Range<usize>) -> Result<Vec<usize>> {
         match (&self.0.backend, &executable.0) {
-            (Backend::Cpu, Loaded::Cpu(_)) => Ok(Vec::new()),
+            (Backend::Cpu(_), Loaded::Cpu(_)) => Ok(Vec::new()),
             (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.unproven(gpu, range),
             _ => Err(other_device()),
         }
@@ -519,7 +532,7 @@ impl Device {
     /// When the executable is another device's.
     pub fn untuned(&self, executable: &Executable, range: Range<usize>) -> Result<Vec<usize>> {
         match (&self.0.backend, &executable.0) {
-            (Backend::Cpu, Loaded::Cpu(_)) => Ok(Vec::new()),
+            (Backend::Cpu(_), Loaded::Cpu(_)) => Ok(Vec::new()),
             (Backend::Gpu(gpu), Loaded::Gpu(executable)) => Ok(executable.untuned(gpu, range)),
             _ => Err(other_device()),
         }
@@ -531,7 +544,7 @@ impl Device {
     /// When the executable is another device's.
     pub fn candidates(&self, executable: &Executable, step: usize) -> Result<Vec<Tiles>> {
         match (&self.0.backend, &executable.0) {
-            (Backend::Cpu, Loaded::Cpu(_)) => Ok(Vec::new()),
+            (Backend::Cpu(_), Loaded::Cpu(_)) => Ok(Vec::new()),
             (Backend::Gpu(gpu), Loaded::Gpu(executable)) => Ok(executable.candidates(gpu, step)),
             _ => Err(other_device()),
         }
@@ -543,7 +556,7 @@ impl Device {
     /// When the shader does not compile, or the executable is another device's.
     pub async fn use_tiles(&self, executable: &Executable, step: usize, tiles: Tiles) -> Result<()> {
         match (&self.0.backend, &executable.0) {
-            (Backend::Cpu, Loaded::Cpu(_)) => Ok(()),
+            (Backend::Cpu(_), Loaded::Cpu(_)) => Ok(()),
             (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.use_tiles(gpu, step, tiles).await,
             _ => Err(other_device()),
         }
@@ -556,7 +569,7 @@ impl Device {
     /// When the executable is another device's.
     pub fn decide(&self, executable: &Executable, step: usize, choice: Choice, spent: Duration) -> Result<()> {
         match (&self.0.backend, &executable.0) {
-            (Backend::Cpu, Loaded::Cpu(_)) => {}
+            (Backend::Cpu(_), Loaded::Cpu(_)) => {}
             (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.decide(gpu, step, choice, spent),
             _ => return Err(other_device()),
         }
@@ -566,7 +579,7 @@ impl Device {
     /// What was measured or loaded so far; empty on the CPU.
     pub fn tunings(&self) -> Tunings {
         match &self.0.backend {
-            Backend::Cpu => Tunings::default(),
+            Backend::Cpu(_) => Tunings::default(),
             Backend::Gpu(gpu) => gpu.tunings(),
         }
     }
@@ -575,7 +588,7 @@ impl Device {
     /// them computes the same bits.
     pub fn tunings_in_use(&self) -> Tunings {
         match &self.0.backend {
-            Backend::Cpu => Tunings::default(),
+            Backend::Cpu(_) => Tunings::default(),
             Backend::Gpu(gpu) => gpu.tunings_in_use(),
         }
     }
@@ -584,7 +597,7 @@ impl Device {
     /// adapter, driver or version of this crate are not taken; gives how many were.
     pub fn load_tunings(&self, tunings: &Tunings) -> usize {
         match &self.0.backend {
-            Backend::Cpu => 0,
+            Backend::Cpu(_) => 0,
             Backend::Gpu(gpu) => gpu.load_tunings(tunings),
         }
     }
@@ -595,7 +608,7 @@ impl Device {
     /// When the executable is another device's.
     pub fn judge(&self, executable: &Executable, step: usize, verdict: Result<()>) -> Result<()> {
         match (&self.0.backend, &executable.0) {
-            (Backend::Cpu, Loaded::Cpu(_)) => {}
+            (Backend::Cpu(_), Loaded::Cpu(_)) => {}
             (Backend::Gpu(gpu), Loaded::Gpu(executable)) => executable.judge(gpu, step, verdict),
             _ => return Err(other_device()),
         }

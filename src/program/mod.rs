@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::array::Array;
-use crate::device::{Buffer, Device, Executable};
+use crate::device::{Buffer, Device, Executable, Profile};
 use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::graph::{Graph, Leaf, Leaves, TensorType, Value};
@@ -186,20 +186,24 @@ impl Program {
         self.start(0..self.schedule.steps.len()).await
     }
 
-    /// Runs step by step, waiting after each; gives every step's label and seconds. Slower than [`Program::run`] by the
-    /// waiting, so compare steps with each other; and run once before, so that no step is proven meanwhile.
+    /// Runs all steps, waits, and gives when each was recorded and computed, in the order of [`Schedule::steps`]. Where
+    /// kernels are new to the device, a run that proves them comes first.
     ///
     /// # Errors
     /// As [`Program::run`].
-    pub fn profile(&self, inputs: &[(&str, &Array)]) -> Result<Vec<(String, f64)>> {
+    pub fn profile(&self, inputs: &[(&str, &Array)]) -> Result<Profile> {
         self.write_inputs(inputs)?;
-        let timed = self.schedule.steps.iter().enumerate().map(|(i, step)| {
-            let start = std::time::Instant::now();
-            pollster::block_on(self.start(i..i + 1))?;
-            self.device().wait()?;
-            Ok((step.label.clone(), start.elapsed().as_secs_f64()))
-        });
-        timed.collect()
+        let all = 0..self.schedule.steps.len();
+        if !self.is_settled(all.clone())? {
+            pollster::block_on(self.start(all.clone()))?;
+            self.write_inputs(inputs)?;
+        }
+        self.device().profile(&self.executable, all)
+    }
+
+    /// The forms of the kernels of a step, for people: `direct 16×32 tile`.
+    pub fn form(&self, step: usize) -> String {
+        self.executable.form(step)
     }
 
     /// Runs step by step, and keeps what every step wrote and what the leaves held before: for [`crate::check::replay`].

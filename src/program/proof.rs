@@ -50,6 +50,13 @@ impl Program {
         done.map_err(|error| self.in_program(error))
     }
 
+    /// Whether [`Program::start`] has nothing to prove or measure in `range`.
+    pub(super) fn is_settled(&self, range: Range<usize>) -> Result<bool> {
+        let untuned = self.device().untuned(&self.executable, range.clone())?;
+        let unproven = self.device().unproven(&self.executable, range).map_err(|error| self.in_program(error))?;
+        Ok(untuned.is_empty() && unproven.is_empty())
+    }
+
     fn in_program(&self, error: Error) -> Error {
         error.context(format!("program {:?}", self.name))
     }

@@ -2,9 +2,9 @@
 //!
 //! [`Device::untuned`](crate::device::Device::untuned) says which steps they are. Each candidate is proven first, as
 //! any kernel is ([`super::proof`]); one that is wrong is refused, by name, and never used again. The others run a few times
-//! on the step's own operands, and the fastest stays. Operands are put back afterwards, since the step may work in place.
+//! on the step's own operands, measured by the device's clock where it has one, and the fastest stays. Operands are put back afterwards, since the step may work in place.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Program;
 use crate::device::{Choice, Tiles, Trial};
@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Measurements of one candidate; the fastest counts, since others were disturbed.
 const MEASUREMENTS: usize = 3;
 
-/// One measurement is of so many runs that it takes this long, or of the most there may be.
-const LONG_ENOUGH: Duration = Duration::from_millis(1);
+/// One measurement is of so many runs that it takes this long, in seconds, or of the most there may be.
+const LONG_ENOUGH: f64 = 1e-3;
 const MOST_RUNS: u32 = 64;
 
 impl Program {
@@ -63,17 +63,12 @@ impl Program {
         }
         let (mut runs, mut best, mut measured) = (1, f64::INFINITY, 0);
         while measured < MEASUREMENTS {
-            let start = Instant::now();
-            for _ in 0..runs {
-                self.device().run(&self.executable, index..index + 1)?;
-            }
-            self.device().wait()?;
-            let took = start.elapsed();
-            if took < LONG_ENOUGH && runs < MOST_RUNS {
+            let seconds = self.device().time(&self.executable, index, runs)?;
+            if seconds < LONG_ENOUGH && runs < MOST_RUNS {
                 runs *= 4;
                 continue;
             }
-            best = best.min(took.as_secs_f64() / f64::from(runs));
+            best = best.min(seconds / f64::from(runs));
             measured += 1;
         }
         Ok(best)

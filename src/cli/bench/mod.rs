@@ -2,17 +2,18 @@
 //!
 //! Operands are parameters of a store, so a run writes no inputs and reads no results: it starts the steps and waits for
 //! them. Every number is the median of several runs after the first, which compiles, proves and (with --tune) chooses.
-//! [`suite`] lists what is measured, [`ceilings`] what it is compared with.
+//! [`suite`] lists what is measured, [`ceilings`] what it is compared with; [`trace`] shows one step from within.
 
 mod ceilings;
 mod suite;
+mod trace;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use neuropil::{Device, Error, Mode, Program, Store};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::output::{Output, Record, device_line};
 use super::tuning::TuningArguments;
@@ -29,8 +30,8 @@ pub struct Arguments {
     /// Measure only what has this in its name
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Write a trace of one training step to this file, for Perfetto or chrome://tracing: seconds of every step, which are
-    /// run one by one for it
+    /// Write a trace of one training step to this file, for Perfetto or chrome://tracing: when the host recorded every
+    /// operation and when the device computed it
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
     #[command(flatten)]
@@ -55,15 +56,35 @@ impl Suite {
 const RUNS: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// Measures and prints, a line at a time.
+/// All results of a run, in the order of the text.
+#[derive(Default, Serialize)]
+struct Results {
+    device: Record,
+    ceilings: Record,
+    kernels: Vec<Record>,
+    steps: Vec<Record>,
+}
+
+/// Measures and prints: text a line at a time, JSON at the end, also when something has failed on the way.
 pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<(), Stop> {
+    let mut results = Results::default();
+    let measured = measure(arguments, common, output, &mut results);
+    if measured.is_ok() || !results.kernels.is_empty() || !results.steps.is_empty() {
+        output.document(&results)?;
+    }
+    measured
+}
+
+fn measure(arguments: &Arguments, common: &Common, output: &Output, results: &mut Results) -> Result<(), Stop> {
     let device = arguments.tuning.apply(common.open_device()?, None)?;
     output.text(device_line(&device))?;
+    results.device = described(&device);
     let ceilings = Ceilings::measure(&device)?;
-    let record = Record::event("device").with_device(&device).with("version", env!("CARGO_PKG_VERSION"));
-    let record = record.with_number("copy_gigabytes_per_second", ceilings.bytes / 1e9);
-    let record = record.with_number("memory_gigabytes_per_second", ceilings.bytes_of_memory / 1e9);
-    output.record(&record.with_number("gigaflops_per_second", ceilings.operations / 1e9))?;
+    results.ceilings = Record::new()
+        .with_number("copy_gigabytes_per_second", ceilings.bytes / 1e9)
+        .with_number("memory_gigabytes_per_second", ceilings.bytes_of_memory / 1e9)
+        .with_number("gigaflops_per_second", ceilings.operations / 1e9)
+        .with("operations", ceilings.how);
     output.text(format_args!(
         "at most {:.1} GB/s (copy; of 64 MiB {:.1}), {:.0} GFLOP/s ({})\n",
         ceilings.bytes / 1e9,
@@ -75,23 +96,34 @@ pub fn run(arguments: &Arguments, common: &Common, output: &Output) -> Result<()
 
     output.text(format_args!("{:<44} {:>10} {:>16} {:>8}", "kernel", "median", "rate", "share"))?;
     for kernel in suite::kernels(arguments.suite).iter().filter(|kernel| wanted(&kernel.name)) {
-        print_kernel(kernel, &device, &ceilings, output)?;
+        let (record, text) = measure_kernel(kernel, &device, &ceilings)?;
+        results.kernels.push(record);
+        output.text(text)?;
     }
     output.text(format_args!(
-        "\n{:<34} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
-        "training step", "median", "images/s", "first", "planned", "at least", "disp."
+        "\n{:<34} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
+        "training step", "median", "images/s", "first", "planned", "at least", "used", "disp."
     ))?;
     let mut traced = arguments.trace.as_deref();
     for model in suite::models(arguments.suite).iter().filter(|model| wanted(&model.name())) {
-        let program = print_model(model, &device, output)?;
+        let (program, record, text) = measure_step(model, &device)?;
+        results.steps.push(record);
+        output.text(text)?;
         if let Some(path) = traced.take() {
-            write_trace(&program, path)?;
+            trace::write(&program, path)?;
         }
     }
     Ok(arguments.tuning.keep(&device)?)
 }
 
-fn print_kernel(kernel: &Kernel, device: &Device, ceilings: &Ceilings, output: &Output) -> Result<(), Stop> {
+/// What was measured: the device, and whose program this is.
+fn described(device: &Device) -> Record {
+    let record = Record::new().with_device(device).with("version", env!("CARGO_PKG_VERSION"));
+    let Some(adapter) = device.adapter() else { return record };
+    record.with("backend", adapter.backend.as_str()).with("driver", adapter.driver.as_str())
+}
+
+fn measure_kernel(kernel: &Kernel, device: &Device, ceilings: &Ceilings) -> Result<(Record, String), Error> {
     let store = Store::new(device, 0);
     let program = Program::compile(&kernel.name, &store, Mode::Train, &kernel.build)?;
     let seconds = median(&program)?;
@@ -102,14 +134,15 @@ fn print_kernel(kernel: &Kernel, device: &Device, ceilings: &Ceilings, output: &
         }
         Rate::Bytes(bytes) => (bytes / seconds / 1e9, "GB/s", bytes / seconds / ceilings.bytes),
     };
-    let record = Record::event("kernel").with("name", kernel.name.as_str()).with_number("seconds", seconds);
+    let record = Record::new().with("name", kernel.name.as_str()).with_number("seconds", seconds);
     let record = record.with_number("rate", rate).with("unit", unit).with_number("share", share);
     let (name, milliseconds) = (&kernel.name, 1e3 * seconds);
-    let text = format_args!("{name:<44} {milliseconds:>7.3} ms {rate:>8.1} {unit:<7} {:>6.0} %", 100.0 * share);
-    Ok(output.emit(&record, text)?)
+    let text = format!("{name:<44} {milliseconds:>7.3} ms {rate:>8.1} {unit:<7} {:>6.0} %", 100.0 * share);
+    Ok((record, text))
 }
 
-fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Program, Stop> {
+fn measure_step(model: &Model, device: &Device) -> Result<(Program, Record, String), Error> {
+    let used_before = device.memory_in_use();
     let (name, store) = (model.name(), Store::new(device, 0));
     let start = Instant::now();
     let program = Program::compile(&name, &store, Mode::Train, |trace| model.step(trace))?;
@@ -124,8 +157,9 @@ fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Progra
     let (dispatches, submits) = (after.dispatches - before.dispatches, after.submits - before.submits);
     let planned = program.planned_bytes();
     let least = 4 * program.schedule().lower_bound as u64;
+    let used = device.memory_in_use().zip(used_before).map(|(now, before)| now.saturating_sub(before));
     let speed = model.batch as f64 / seconds;
-    let record = Record::event("step")
+    let record = Record::new()
         .with("name", name.as_str())
         .with("batch", model.batch)
         .with("parameters", store.parameter_count())
@@ -134,17 +168,18 @@ fn print_model(model: &Model, device: &Device, output: &Output) -> Result<Progra
         .with_number("first_step_seconds", first)
         .with("planned_bytes", planned)
         .with("activations_at_least_bytes", least)
+        .with("used_bytes", used)
         .with("dispatches", dispatches)
         .with("submits", submits);
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let text = format_args!(
-        "{name:<34} {:>6.1} ms {speed:>9.0} {first:>7.2} s {:>5.1} MiB {:>5.1} MiB {dispatches:>6}",
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let text = format!(
+        "{name:<34} {:>6.1} ms {speed:>9.0} {first:>7.2} s {:>9} {:>9} {:>9} {dispatches:>6}",
         1e3 * seconds,
         mib(planned),
-        mib(least)
+        mib(least),
+        used.map_or_else(|| "unknown".to_owned(), mib)
     );
-    output.emit(&record, text)?;
-    Ok(program)
+    Ok((program, record, text))
 }
 
 /// Seconds of a run, the median of several.
@@ -168,20 +203,4 @@ fn seconds(program: &Program) -> Result<Vec<f64>, Error> {
     }
     seconds.sort_by(f64::total_cmp);
     Ok(seconds)
-}
-
-/// The steps of one run as complete events of the trace format of Chrome, one after the other.
-fn write_trace(program: &Program, path: &std::path::Path) -> Result<(), Error> {
-    let mut at = 0.0;
-    let events = program.profile(&[])?.into_iter().map(|(label, seconds)| {
-        let event = serde_json::json!({
-            "name": label, "ph": "X", "pid": 0, "tid": 0, "ts": 1e6 * at, "dur": 1e6 * seconds,
-        });
-        at += seconds;
-        event
-    });
-    let trace = serde_json::json!({ "traceEvents": events.collect::<Vec<_>>() });
-    neuropil::format::write_atomically(path, |writer| {
-        serde_json::to_writer(writer, &trace).map_err(|e| Error::io(path, e.into()))
-    })
 }

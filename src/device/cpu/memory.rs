@@ -10,6 +10,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +27,8 @@ struct Storage {
     words: NonNull<u32>,
     len: usize,
     lock: RwLock<()>,
+    /// The bytes that the buffers of this device have.
+    in_use: Arc<AtomicU64>,
 }
 
 // SAFETY: the words are plain data owned by the storage, and are reached only under its lock.
@@ -36,6 +39,7 @@ unsafe impl Sync for Storage {}
 impl Drop for Storage {
     fn drop(&mut self) {
         if let Ok(Some(layout)) = layout(self.len) {
+            self.in_use.fetch_sub(layout.size() as u64, Ordering::Relaxed);
             // SAFETY: allocated in `Buffer::allocate` with this very layout.
             unsafe { dealloc(self.words.as_ptr().cast(), layout) }
         }
@@ -56,17 +60,21 @@ fn out_of_memory(words: usize) -> Error {
 }
 
 impl Buffer {
-    /// A buffer of `words` zeros.
+    /// A buffer of `words` zeros, whose bytes count as in use while it lives.
     ///
     /// # Errors
     /// When the machine has not that much memory.
-    pub fn allocate(words: usize) -> Result<Self> {
+    pub fn allocate(words: usize, in_use: &Arc<AtomicU64>) -> Result<Self> {
         let start = match layout(words)? {
             None => NonNull::dangling(),
-            // SAFETY: the layout has a size above zero.
-            Some(layout) => NonNull::new(unsafe { alloc_zeroed(layout) }.cast()).ok_or_else(|| out_of_memory(words))?,
+            Some(layout) => {
+                // SAFETY: the layout has a size above zero.
+                let start = NonNull::new(unsafe { alloc_zeroed(layout) }.cast()).ok_or_else(|| out_of_memory(words))?;
+                in_use.fetch_add(layout.size() as u64, Ordering::Relaxed);
+                start
+            }
         };
-        Ok(Buffer(Arc::new(Storage { words: start, len: words, lock: RwLock::new(()) })))
+        Ok(Buffer(Arc::new(Storage { words: start, len: words, lock: RwLock::new(()), in_use: in_use.clone() })))
     }
 
     /// The number of words.

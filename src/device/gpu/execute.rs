@@ -1,8 +1,9 @@
 //! Dispatches made runnable once, and recorded every run: one encoder, one pass, one submit.
 //!
 //! Pipelines are cached on the device by their text, so programs and batch sizes share them; bind groups and the uniform
-//! belong to the executable. While tiles are being chosen ([`super::tune`]) a step's dispatches are replaced. A run creates neither pipelines, nor buffers, nor bind groups. With its pipeline the device
-//! keeps whether a text was proven, and beside them which are refused.
+//! belong to the executable. While tiles are being chosen ([`super::tune`]) a step's dispatches are replaced. A run creates
+//! neither pipelines, nor buffers, nor bind groups. With its pipeline the device keeps whether a text was proven, and beside
+//! them which are refused. [`super::clock`] records runs that are measured.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -139,30 +140,37 @@ impl Executable {
     /// When the device is lost.
     pub fn run(&self, gpu: &Gpu, range: Range<usize>) -> Result<()> {
         gpu.check()?;
-        let steps = self.read();
-        let mut dispatches = steps[range].iter().flat_map(|step| &step.dispatches).peekable();
-        if dispatches.peek().is_none() {
+        if self.read()[range.clone()].iter().all(|step| step.dispatches.is_empty()) {
             return Ok(());
         }
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.record(gpu, &mut encoder, range, 1, None);
+        gpu.submit(encoder)
+    }
+
+    /// Records the steps of `range`, so many times in a row, as one pass.
+    pub(super) fn record(
+        &self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        range: Range<usize>,
+        runs: u32,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) {
+        let steps = self.read();
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+        let mut current: Option<&Arc<Kernel>> = None;
         let mut count = 0;
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            let mut current: Option<&Arc<Kernel>> = None;
-            for dispatch in dispatches {
-                if !current.is_some_and(|kernel| Arc::ptr_eq(kernel, &dispatch.kernel)) {
-                    pass.set_pipeline(&dispatch.kernel.pipeline);
-                    current = Some(&dispatch.kernel);
-                }
-                pass.set_bind_group(0, &dispatch.bind_group, &[]);
-                pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
-                count += 1;
+        for dispatch in (0..runs).flat_map(|_| steps[range.clone()].iter().flat_map(|step| &step.dispatches)) {
+            if !current.is_some_and(|kernel| Arc::ptr_eq(kernel, &dispatch.kernel)) {
+                pass.set_pipeline(&dispatch.kernel.pipeline);
+                current = Some(&dispatch.kernel);
             }
+            pass.set_bind_group(0, &dispatch.bind_group, &[]);
+            pass.dispatch_workgroups(dispatch.workgroups[0], dispatch.workgroups[1], 1);
+            count += 1;
         }
-        let index = gpu.queue.submit([encoder.finish()]);
-        gpu.counts.submits.fetch_add(1, Ordering::Relaxed);
         gpu.counts.dispatches.fetch_add(count, Ordering::Relaxed);
-        gpu.submitted(index)
     }
 }
 

@@ -5,6 +5,7 @@
 //! requested. Errors that wgpu reports outside of a call (validation, a lost device) are kept and given to the next caller:
 //! nothing here panics. What waits is `async`; [`crate::device`] has the blocking forms.
 
+mod clock;
 mod execute;
 mod gemm;
 mod lower;
@@ -28,6 +29,9 @@ use crate::schedule::Capabilities;
 
 /// The share of the memory budget that the driver states, in percent, from which on memory is refused rather than swapped.
 const BUDGET: u8 = 95;
+/// What is asked for where an adapter has it.
+const FEATURES: wgpu::Features =
+    wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
 /// Runs that may be under way at once: enough to keep a GPU busy, few enough that inputs do not pile up.
 const MAX_IN_FLIGHT: usize = 4;
 
@@ -190,7 +194,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("neuropil"),
-                required_features: adapter.features() & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP),
+                required_features: adapter.features() & FEATURES,
                 required_limits: limits.clone(),
                 experimental_features: wgpu::ExperimentalFeatures::disabled(),
                 memory_hints: wgpu::MemoryHints::Performance,
@@ -386,8 +390,10 @@ impl Gpu {
         Ok(bytemuck::pod_collect_to_vec(&view))
     }
 
-    /// Remembers a submission; waits for an old one if there are many.
-    fn submitted(&self, index: wgpu::SubmissionIndex) -> Result<()> {
+    /// Submits commands; waits for an old submission if many are under way.
+    fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<()> {
+        let index = self.queue.submit([encoder.finish()]);
+        self.counts.submits.fetch_add(1, Ordering::Relaxed);
         let mut in_flight = self.in_flight.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         in_flight.push_back(index);
         let oldest = if in_flight.len() > MAX_IN_FLIGHT { in_flight.pop_front() } else { None };
@@ -397,6 +403,11 @@ impl Gpu {
             polled.map_err(|e| self.failed(&format!("waiting failed: {e}")))?;
         }
         self.check()
+    }
+
+    /// As [`crate::device::Device::memory_in_use`].
+    pub fn memory_in_use(&self) -> Option<u64> {
+        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
     /// As [`crate::device::Device::destroy`].

@@ -49,7 +49,7 @@ fn run(work: Work, reads: &[Array], writes: &[TensorType], in_place: &[(usize, u
     schedule.steps.push(step);
     let mut buffers = BTreeMap::new();
     for (&arena, words) in &words {
-        let buffer = Buffer::allocate(words.len())?;
+        let buffer = Buffer::allocate(words.len(), &Arc::default())?;
         buffer.write(0, words)?;
         buffers.insert(arena, buffer);
     }
@@ -137,19 +137,19 @@ fn random_load(rng: &mut Stream, shape: &[usize]) -> (Access, Array) {
 
 #[test]
 fn buffers_check_ranges_and_footprints_check_overlap() {
-    let buffer = Buffer::allocate(10).unwrap();
+    let buffer = Buffer::allocate(10, &Arc::default()).unwrap();
     assert_eq!(buffer.read(0..10).unwrap(), [0; 10]);
     buffer.write(8, &[1, 2]).unwrap();
     assert_eq!(buffer.clone().read(7..10).unwrap(), [0, 1, 2]);
     assert!(buffer.write(9, &[1, 2]).is_err() && buffer.read(5..11).is_err());
-    assert!(Buffer::allocate(0).unwrap().read(0..0).unwrap().is_empty());
-    assert!(Buffer::allocate(usize::MAX / 2).is_err());
+    assert!(Buffer::allocate(0, &Arc::default()).unwrap().read(0..0).unwrap().is_empty());
+    assert!(Buffer::allocate(usize::MAX / 2, &Arc::default()).is_err());
 }
 
 /// Two programs that exchange what they read and write, from two threads: neither waits forever.
 #[test]
 fn programs_over_common_buffers_run_from_two_threads() {
-    let buffers: Vec<Buffer> = (0..2).map(|_| Buffer::allocate(4096).unwrap()).collect();
+    let buffers: Vec<Buffer> = (0..2).map(|_| Buffer::allocate(4096, &Arc::default()).unwrap()).collect();
     let program = |from: usize, to: usize| {
         let slot =
             |arena| Slot { ty: f32s(&[4096]), origin: Origin::Step, place: Place { arena, offset: 0 }, value: None };
