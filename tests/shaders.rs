@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use neuropil::check::cases;
 use neuropil::device::Tiles;
-use neuropil::device::gpu::{Bound, Dispatch, FILES, Limits, lower};
+use neuropil::device::gpu::{Bound, Dispatch, FILES, Limits, candidates, lower};
 use neuropil::ops::REGISTRY;
 use neuropil::schedule::{Schedule, StoreLayout};
 use neuropil::simplify::simplify;
@@ -24,6 +24,8 @@ use wgpu::naga::{self, AddressSpace, Module, ScalarKind, StorageAccess, TypeInne
 const STORAGE_BUFFERS: usize = 8;
 const INVOCATIONS: u32 = 256;
 const WORKGROUP_BYTES: u32 = 16 << 10;
+/// What adapters with matrix units have, which browsers do not offer.
+const COOPERATIVE_BYTES: u32 = 48 << 10;
 const WORKGROUPS: u32 = 65_535;
 
 /// A kernel of some sample.
@@ -34,15 +36,17 @@ struct Kernel {
     writable: Vec<bool>,
 }
 
-/// Every kind of tiles, with the lanes of a subgroup on the adapters that use it.
-const TILES: [(Tiles, usize); 7] = [
-    (Tiles::Staged, 32),
-    (Tiles::Large, 32),
-    (Tiles::Small, 32),
-    (Tiles::Direct, 8),
-    (Tiles::Broadcast, 4),
-    (Tiles::Broadcast, 8),
-    (Tiles::Broadcast, 32),
+/// Every kind of tiles, with the lanes of a subgroup on the adapters that use it, and the extent of their matrix units.
+const TILES: [(Tiles, usize, Option<usize>); 9] = [
+    (Tiles::Staged, 32, None),
+    (Tiles::Large, 32, None),
+    (Tiles::Small, 32, None),
+    (Tiles::Direct, 8, None),
+    (Tiles::Broadcast, 4, None),
+    (Tiles::Broadcast, 8, None),
+    (Tiles::Broadcast, 32, None),
+    (Tiles::Cooperative, 32, Some(16)),
+    (Tiles::Cooperative, 8, Some(8)),
 ];
 
 /// What lowering all cases gave.
@@ -61,14 +65,16 @@ static LOWERED: LazyLock<Lowered> = LazyLock::new(|| {
             for case in cases(&sample).expect("the references run on all samples") {
                 let origin = format!("{} / {} / {}, {}", family.name, sample.op.name(), case.name, case.direction);
                 let graph = simplify(&case.graph).expect("all cases simplify");
-                for (tiles, lanes) in TILES {
+                for (tiles, lanes, fragment) in TILES {
+                    let lanes = Some(lanes);
                     let limits =
-                        Limits { tiles, small: tiles, measured: false, lanes: Some(lanes), workgroups: WORKGROUPS };
+                        Limits { tiles, small: tiles, measured: false, lanes, fragment, workgroups: WORKGROUPS };
                     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
                     for step in &schedule.steps {
-                        lower(&schedule, step, &limits, tiles)
-                            .into_iter()
-                            .for_each(|d| lowered.add(&origin, &schedule, d));
+                        // What cannot have these tiles has others.
+                        let tiles = candidates(&schedule, step, &limits).first().copied().unwrap_or(tiles);
+                        let dispatches = lower(&schedule, step, &limits, tiles);
+                        dispatches.into_iter().for_each(|d| lowered.add(&origin, &schedule, d));
                     }
                 }
             }
@@ -130,13 +136,19 @@ fn every_kernel_is_valid_and_portable() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
+/// Whether matrices of whole subgroups occur.
+fn cooperates(module: &Module) -> bool {
+    module.types.iter().any(|(_, ty)| matches!(ty.inner, TypeInner::CooperativeMatrix { .. }))
+}
+
 /// The text as naga understands it, without any capability beyond WebGPU's core but those that the device asks for: `f16`,
-/// and subgroups.
+/// subgroups, and their matrices.
 fn module(text: &str) -> Result<Module, String> {
     let module = wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
     let mut asked = valid::Capabilities::empty();
     asked.set(valid::Capabilities::SHADER_FLOAT16, text.starts_with("enable f16;"));
     asked.set(valid::Capabilities::SUBGROUP, text.contains("subgroupBroadcast"));
+    asked.set(valid::Capabilities::COOPERATIVE_MATRIX, text.contains("enable wgpu_cooperative_matrix;"));
     let mut validator = valid::Validator::new(valid::ValidationFlags::all(), asked);
     validator.validate(&module).map_err(|error| error.emit_to_string(text))?;
     Ok(module)
@@ -164,7 +176,8 @@ fn portability_mistakes(module: &Module, kernel: &Kernel) -> Vec<String> {
     if declared.len() > STORAGE_BUFFERS {
         mistakes.push(format!("binds {} storage buffers", declared.len()));
     }
-    if workgroup_bytes > WORKGROUP_BYTES {
+    let most = if cooperates(module) { COOPERATIVE_BYTES } else { WORKGROUP_BYTES };
+    if workgroup_bytes > most {
         mistakes.push(format!("uses {workgroup_bytes} bytes of workgroup memory"));
     }
     let float_atomic =

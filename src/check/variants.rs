@@ -9,7 +9,7 @@ use crate::check::cases::{Case, Direction};
 use crate::device::{Device, Options, Tiles};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
+use crate::schedule::{Capabilities, Schedule, Step, StoreLayout, Work, schedule};
 use crate::simplify::simplify;
 
 /// A way of making and running kernels.
@@ -34,6 +34,8 @@ enum Cases {
     Products,
     /// The same, without views and neighbours: for tiles that share all but their sizes with others that run those.
     Sizes,
+    /// Where both factors are of `f16`.
+    Halves,
 }
 
 /// The variants of `device`, the one in which it is used first. On the CPU there are two.
@@ -68,10 +70,15 @@ pub fn variants(device: &Device) -> Vec<Variant> {
             Tiles::Broadcast => "products and convolutions by broadcasts within subgroups, as software rasterisers do",
             Tiles::Large => "products and convolutions through workgroup memory, in large tiles",
             Tiles::Small => "products and convolutions through workgroup memory, in small tiles",
+            Tiles::Cooperative => "products and convolutions of f16 by matrix units",
             Tiles::Staged | Tiles::Auto => "products and convolutions through workgroup memory, as hardware GPUs do",
         },
         options: Options { tiles, ..used },
-        cases: if matches!(tiles, Tiles::Large | Tiles::Small) { Cases::Sizes } else { Cases::Products },
+        cases: match tiles {
+            Tiles::Large | Tiles::Small => Cases::Sizes,
+            Tiles::Cooperative => Cases::Halves,
+            _ => Cases::Products,
+        },
     };
     let others = device.tiles().into_iter().skip(1).map(other);
     [as_used, checked, unfused].into_iter().chain(others).collect()
@@ -95,10 +102,11 @@ impl Variant {
                 let roundings = halves(&unfused).saturating_sub(halves(&fused));
                 Ok((steps(&fused) != steps(&unfused)).then(|| rounded(case, roundings)))
             }
-            Cases::Products | Cases::Sizes => {
+            Cases::Products | Cases::Sizes | Cases::Halves => {
                 let schedule = scheduled(device, &case, self.options.unfused)?;
-                let product = schedule.steps.iter().any(|step| matches!(step.work, Work::Gemm { .. }));
-                Ok(product.then_some(case))
+                let half = |step: &Step| step.reads[..2].iter().all(|&slot| schedule.slot(slot).ty.dtype == DType::F16);
+                let mut products = schedule.steps.iter().filter(|step| matches!(step.work, Work::Gemm { .. }));
+                Ok(products.any(|step| self.cases != Cases::Halves || half(step)).then_some(case))
             }
         }
     }

@@ -75,11 +75,15 @@ pub enum Tiles {
     Direct,
     /// By broadcasts within subgroups, where those have a fixed size: what software rasterisers use.
     Broadcast,
+    /// By the matrix units of a GPU, products of `f16` alone: only where measurement found it faster ([`Tuning`]), since
+    /// such units may round sums otherwise than `f32` arithmetic does.
+    Cooperative,
 }
 
 impl Tiles {
     /// All but [`Tiles::Auto`].
-    pub const ALL: [Tiles; 5] = [Tiles::Staged, Tiles::Large, Tiles::Small, Tiles::Direct, Tiles::Broadcast];
+    pub const ALL: [Tiles; 6] =
+        [Tiles::Staged, Tiles::Large, Tiles::Small, Tiles::Direct, Tiles::Broadcast, Tiles::Cooperative];
 
     /// The name, for people and files.
     pub const fn name(self) -> &'static str {
@@ -90,6 +94,7 @@ impl Tiles {
             Tiles::Small => "small",
             Tiles::Direct => "direct",
             Tiles::Broadcast => "broadcast",
+            Tiles::Cooperative => "cooperative",
         }
     }
 }
@@ -347,6 +352,15 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(_) => None,
             Backend::Gpu(gpu) => gpu.lanes(),
+        }
+    }
+
+    /// The extent of the square matrices of `f16` that its matrix units multiply, where products can use them
+    /// ([`Tiles::Cooperative`]); `None` on the CPU.
+    pub fn fragment(&self) -> Option<usize> {
+        match &self.0.backend {
+            Backend::Cpu(_) => None,
+            Backend::Gpu(gpu) => gpu.fragment(),
         }
     }
 

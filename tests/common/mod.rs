@@ -78,7 +78,7 @@ pub fn skip() -> Option<Device> {
 
 /// What kernels must know of an adapter without subgroups of a fixed size.
 pub fn limits(tiles: Tiles) -> Limits {
-    Limits { tiles, small: tiles, measured: false, lanes: None, workgroups: 65_535 }
+    Limits { tiles, small: tiles, measured: false, lanes: None, fragment: None, workgroups: 65_535 }
 }
 
 /// The schedule of a simplified graph for an adapter that has just what WebGPU guarantees; made without a GPU.

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use neuropil::Device;
 use neuropil::check::{Case, cases, fresh};
 use neuropil::device::Tiles;
-use neuropil::device::gpu::{FILES, lower};
+use neuropil::device::gpu::{FILES, Limits, candidates, lower};
 use neuropil::graph::Wgsl;
 use neuropil::ops::{REGISTRY, elementwise};
 use neuropil::schedule::StoreLayout;
@@ -66,6 +67,7 @@ pub fn forms_of(path: &str) -> Vec<Form> {
         // Some have several blocks across, some down.
         "lib/matmul_staged.wgsl" => &[Tiles::Staged, Tiles::Large],
         "lib/matmul_broadcast.wgsl" => &[Tiles::Broadcast],
+        "lib/matmul_cooperative.wgsl" => &[Tiles::Cooperative],
         // Direct tiles have unequal numbers of lanes across and down, the others of blocks.
         "matmul.wgsl" => &[Tiles::Direct, Tiles::Broadcast, Tiles::Staged],
         _ => &[Tiles::Direct],
@@ -74,20 +76,25 @@ pub fn forms_of(path: &str) -> Vec<Form> {
 }
 
 impl Corpus {
-    /// All sources, and the cases of all samples, at their own inputs and at fresh ones.
-    pub fn new(lanes: Option<usize>) -> (Self, Kernels) {
-        let sources = sources();
+    /// All sources that `device` can run, and the cases of all samples, at their own inputs and at fresh ones.
+    pub fn new(device: &Device) -> (Self, Kernels) {
+        let (lanes, possible) = (device.lanes(), device.tiles());
+        let mut sources = sources();
+        sources.retain(|source| forms_of(&source.path).iter().any(|form| possible.contains(&form.tiles)));
         let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
         let mut kernels = Vec::new();
         let mut named = Vec::new();
-        let forms = [Tiles::Direct, Tiles::Staged, Tiles::Large, Tiles::Broadcast];
-        let forms = forms.into_iter().filter(|&tiles| tiles != Tiles::Broadcast || lanes.is_some());
+        let forms = [Tiles::Direct, Tiles::Staged, Tiles::Large, Tiles::Broadcast, Tiles::Cooperative];
+        let forms = forms.into_iter().filter(|tiles| possible.contains(tiles));
         for (name, case) in all_cases() {
             let graph = simplify(&case.graph).expect("all cases simplify");
             let of_form = |tiles| {
-                let limits = neuropil::device::gpu::Limits { lanes, ..common::limits(tiles) };
+                let limits = Limits { lanes, fragment: device.fragment(), ..common::limits(tiles) };
                 let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
-                let texts = schedule.steps.iter().flat_map(|step| lower(&schedule, step, &limits, tiles));
+                let texts = schedule.steps.iter().flat_map(|step| {
+                    let tiles = candidates(&schedule, step, &limits).first().copied().unwrap_or(tiles);
+                    lower(&schedule, step, &limits, tiles)
+                });
                 let number = |text: String| {
                     *numbers.entry(text).or_insert_with_key(|text| {
                         kernels.push(Kernel::of(text, &sources));

@@ -31,7 +31,7 @@ const SAMPLE: usize = 40;
 #[test]
 fn mistakes_in_shaders_are_noticed() {
     let Some(device) = common::gpu() else { return };
-    let (corpus, kernels) = Corpus::new(device.lanes());
+    let (corpus, kernels) = Corpus::new(&device);
     let sites = sites::sites(&corpus.sources);
     let survivors = Survivors::read();
     let asked = std::env::var("NEUROPIL_MUTANTS").unwrap_or_default();
@@ -74,7 +74,7 @@ fn worker() {
         return;
     }
     let device = common::gpu().expect("the parent had a device");
-    let (corpus, kernels) = Corpus::new(device.lanes());
+    let (corpus, kernels) = Corpus::new(&device);
     let sites = sites::sites(&corpus.sources);
     run::work(&corpus, &kernels, &sites);
 }

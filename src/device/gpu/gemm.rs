@@ -38,16 +38,19 @@ enum Blocks {
     Direct,
     /// Workgroups are subgroups of so many lanes, and what all of them need one of them reads.
     Broadcast(usize),
+    /// Through workgroup memory as `f16`, and as matrices of so many rows and columns to the lanes of a subgroup together.
+    Cooperative { fragment: usize, lanes: usize },
 }
 
 impl Tile {
     /// The tile for results of `columns` columns. `tiles` is one that the device has.
-    fn choose(columns: usize, tiles: Tiles, lanes: Option<usize>) -> Self {
-        let lanes = lanes.unwrap_or(1);
+    fn choose(columns: usize, tiles: Tiles, limits: &Limits) -> Self {
+        let lanes = limits.lanes.unwrap_or(1);
         let blocks = match tiles {
             Tiles::Auto | Tiles::Staged | Tiles::Large | Tiles::Small => Blocks::Staged,
             Tiles::Direct => Blocks::Direct,
             Tiles::Broadcast => Blocks::Broadcast(lanes),
+            Tiles::Cooperative => Blocks::Cooperative { fragment: limits.fragment.unwrap_or(1), lanes },
         };
         let [rows, wide, micro_rows, micro_columns] = match (tiles, columns) {
             (Tiles::Auto | Tiles::Staged, 0..=48) => [64, 32, 8, 4],
@@ -64,6 +67,9 @@ impl Tile {
             (Tiles::Broadcast, 9..=16) if lanes >= 4 => [4 * lanes, 16, 4, 16],
             // No lane has more than 32 rows: their sums must fit its registers.
             (Tiles::Broadcast, _) => [4 * lanes.min(8), 4 * lanes, 4 * lanes.min(8), 4],
+            // Sums go through memory by 32 rows at a time.
+            (Tiles::Cooperative, 0..=64) => [64, 64, 8, 4],
+            (Tiles::Cooperative, _) => [128, 128, 16, 4],
         };
         Tile { rows, columns: wide, micro_rows, micro_columns, blocks }
     }
@@ -75,6 +81,7 @@ impl Tile {
             Blocks::Staged => 16,
             Blocks::Direct => 4,
             Blocks::Broadcast(lanes) => 4 * lanes / self.shared_blocks(),
+            Blocks::Cooperative { fragment, .. } => 2 * fragment,
         }
     }
 
@@ -96,8 +103,29 @@ impl Tile {
                 source.line(&adding_lane_by_lane(lanes, self.shared_blocks()));
                 source.library(source::MATMUL_BROADCAST);
             }
+            Blocks::Cooperative { fragment, lanes } => {
+                source.constant("DEPTH", format_args!("{}u", self.depth()));
+                source.constant("LANES", format_args!("{lanes}u"));
+                source.constant("FRAGMENT", format_args!("{fragment}u"));
+                source.cooperative(fragment);
+                source.library(source::MATMUL_COOPERATIVE);
+            }
         }
     }
+}
+
+/// Whether cooperative tiles can be cut so, and fit `bytes` of workgroup memory: every band of 32 rows into pieces of
+/// `fragment` rows and columns, as many for each subgroup of `lanes`.
+pub(super) fn can_cooperate(fragment: usize, lanes: usize, bytes: usize) -> bool {
+    let divides = |[invocations, columns]: [usize; 2]| {
+        let subgroups = invocations / lanes.max(1);
+        let across = subgroups / (32 / fragment);
+        across > 0 && across * (32 / fragment) * lanes == invocations && columns.is_multiple_of(across * fragment)
+    };
+    // As shaders/lib/matmul_cooperative.wgsl has them, for the larger tile.
+    let depth = 2 * fragment;
+    let needed = 8 * (128 * (depth / 4 + 2) + depth * (128 / 4 + 2)) + 16 * 32 * (128 / 4);
+    matches!(fragment, 8 | 16) && [[128, 64], [256, 128]].into_iter().all(divides) && needed <= bytes
 }
 
 /// `add_products_of_all_lanes` of `shaders/lib/matmul_broadcast.wgsl`.
@@ -152,6 +180,7 @@ impl fmt::Display for Form {
                     Blocks::Staged => "staged",
                     Blocks::Direct => "direct",
                     Blocks::Broadcast(_) => "broadcast",
+                    Blocks::Cooperative { .. } => "cooperative",
                 };
                 write!(f, "{blocks} {rows}×{columns} tile")
             }
@@ -183,7 +212,7 @@ impl GemmPlan {
                 (Form::Narrow(narrow), 1, invocations, WORKGROUP)
             }
             None => {
-                let tile = Tile::choose(n, tiles, limits.lanes);
+                let tile = Tile::choose(n, tiles, limits);
                 let tiles = m.div_ceil(tile.rows) * n.div_ceil(tile.columns) * gemm.groups * phases.count;
                 (Form::Tiled(tile), tile.depth(), tiles, 1)
             }
@@ -229,13 +258,17 @@ impl GemmPlan {
 /// Words of scratch memory for the parts of split sums, whichever of its tiles a product may get.
 pub(super) fn workspace(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> usize {
     let splits = |tiles| GemmPlan::new(gemm, has_epilogue, limits, tiles).splits;
-    let most = candidates(gemm, limits).into_iter().map(splits).max().unwrap_or(1);
+    let possible = [false, true].into_iter().flat_map(|half| candidates(gemm, half, limits));
+    let most = possible.map(splits).max().unwrap_or(1);
     if most > 1 { most * gemm.groups * gemm.m * gemm.n } else { 0 }
 }
 
-/// The tiles of a product by the fixed rule.
-fn rule(gemm: &Gemm, limits: &Limits) -> Tiles {
-    if is_small(gemm) { limits.small } else { limits.tiles }
+/// The tiles of a product by the fixed rule; `half` says that both operands are of `f16`.
+fn rule(gemm: &Gemm, half: bool, limits: &Limits) -> Tiles {
+    match if is_small(gemm) { limits.small } else { limits.tiles } {
+        Tiles::Cooperative if !half => Tiles::Staged,
+        tiles => tiles,
+    }
 }
 
 /// Whether a product reads so little again that its tiles do not matter. The largest extent does not count: it is the
@@ -246,20 +279,21 @@ fn is_small(gemm: &Gemm) -> bool {
     extents[0] * extents[1] < SMALL
 }
 
-/// The tiles that a product may have, the likeliest first: that of the fixed rule.
-pub(super) fn candidates(gemm: &Gemm, limits: &Limits) -> Vec<Tiles> {
+/// The tiles that a product may have, the likeliest first: that of the fixed rule. `half` as for [`rule`].
+pub(super) fn candidates(gemm: &Gemm, half: bool, limits: &Limits) -> Vec<Tiles> {
     let narrow = Narrow::choose(gemm, limits).is_some();
     if narrow || is_small(gemm) || !limits.measured {
-        return vec![rule(gemm, limits)];
+        return vec![rule(gemm, half, limits)];
     }
     let likely: &[Tiles] = if limits.tiles == Tiles::Staged {
-        &[Tiles::Large, Tiles::Small, Tiles::Broadcast]
+        &[Tiles::Cooperative, Tiles::Large, Tiles::Small, Tiles::Broadcast]
     } else {
-        &[Tiles::Broadcast, Tiles::Direct, Tiles::Staged]
+        &[Tiles::Broadcast, Tiles::Direct, Tiles::Staged, Tiles::Cooperative]
     };
     let possible = |tiles: &Tiles| match tiles {
         Tiles::Large => gemm.m >= 128 && gemm.n >= 96,
         Tiles::Broadcast => limits.lanes.is_some(),
+        Tiles::Cooperative => half && limits.fragment.is_some(),
         _ => true,
     };
     let others = likely.iter().copied().filter(|&tiles| tiles != limits.tiles).filter(possible);

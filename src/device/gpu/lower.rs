@@ -22,6 +22,8 @@ pub struct Limits {
     pub measured: bool,
     /// Lanes of a subgroup, where all have as many.
     pub lanes: Option<usize>,
+    /// Rows and columns of the matrices that subgroups multiply together, where they can: of `f16`, with sums of `f32`.
+    pub fragment: Option<usize>,
     /// Workgroups of one dispatch dimension.
     pub workgroups: u32,
 }
@@ -55,9 +57,11 @@ pub struct Dispatch {
 /// Invocations of a workgroup, where a kernel has no reason for another number.
 pub(super) const WORKGROUP: usize = 64;
 
-/// The tiles that work may have, the likeliest first; none if it has no tiles.
-pub fn candidates(work: &Work, limits: &Limits) -> Vec<Tiles> {
-    if let Work::Gemm { gemm, .. } = work { gemm::candidates(gemm, limits) } else { Vec::new() }
+/// The tiles that a step may have, the likeliest first; none if it has no tiles.
+pub fn candidates(schedule: &Schedule, step: &Step, limits: &Limits) -> Vec<Tiles> {
+    let Work::Gemm { gemm, .. } = &step.work else { return Vec::new() };
+    let half = step.reads[..2].iter().all(|&slot| schedule.slot(slot).ty.dtype == DType::F16);
+    gemm::candidates(gemm, half, limits)
 }
 
 /// What steps have in common that the same tiles are best for; `None` if the step has no tiles.

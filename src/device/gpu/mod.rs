@@ -146,6 +146,7 @@ fn describe_fully(adapter: &wgpu::Adapter) -> AdapterInfo {
         ("subgroups", wgpu::Features::SUBGROUP),
         ("timestamp-query", wgpu::Features::TIMESTAMP_QUERY),
         ("pipeline-cache", wgpu::Features::PIPELINE_CACHE),
+        ("cooperative-matrix", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
     ];
     let features = adapter.features();
     info.features = interesting.into_iter().filter(|(_, f)| features.contains(*f)).map(|(name, _)| name).collect();
@@ -157,6 +158,22 @@ fn subgroup_lanes(adapter: &wgpu::Adapter) -> Option<usize> {
     let info = adapter.get_info();
     let fixed = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size.is_power_of_two();
     (fixed && adapter.features().contains(wgpu::Features::SUBGROUP)).then_some(info.subgroup_min_size as usize)
+}
+
+/// The extent of the square matrices of `f16` that subgroups multiply together with sums of `f32`, of those that our tiles
+/// can be made of; `None` where there are none.
+fn fragment(adapter: &wgpu::Adapter) -> Option<usize> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let lanes = subgroup_lanes(adapter)?;
+    let bytes = adapter.limits().max_compute_workgroup_storage_size as usize;
+    let features = wgpu::Features::SHADER_F16 | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    let fits = |of: &wgpu::CooperativeMatrixProperties| {
+        (of.ab_type, of.cr_type) == (F16, F32)
+            && (of.m_size, of.n_size) == (of.k_size, of.k_size)
+            && gemm::can_cooperate(of.k_size as usize, lanes, bytes)
+    };
+    let possible = adapter.cooperative_matrix_properties().into_iter().filter(fits).map(|of| of.k_size as usize);
+    possible.max().filter(|_| adapter.features().contains(features))
 }
 
 /// All adapters of this machine.
@@ -191,12 +208,22 @@ impl Gpu {
     async fn open_adapter(adapter: wgpu::Adapter, options: Options) -> Result<Self> {
         let limits = adapter.limits();
         let info = describe_fully(&adapter);
+        // Experimental, so it is asked for where it may be used, and nowhere else.
+        let cooperates = options.tuning != Tuning::Off || options.tiles == Tiles::Cooperative;
+        let fragment = fragment(&adapter).filter(|_| cooperates);
+        let (experimental, experiments) = if fragment.is_some() {
+            // SAFETY: wgpu may let wrong programs of these features through; ours keep their rules, and are proven on use.
+            let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
+            (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, enabled)
+        } else {
+            (wgpu::Features::empty(), wgpu::ExperimentalFeatures::disabled())
+        };
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("neuropil"),
-                required_features: adapter.features() & FEATURES,
+                required_features: (adapter.features() & FEATURES) | experimental,
                 required_limits: limits.clone(),
-                experimental_features: wgpu::ExperimentalFeatures::disabled(),
+                experimental_features: experiments,
                 memory_hints: wgpu::MemoryHints::Performance,
                 trace: wgpu::Trace::Off,
             })
@@ -226,13 +253,17 @@ impl Gpu {
                 let text = format!("{}: subgroups have no fixed size, so products cannot broadcast in them", info.name);
                 return Err(Error::new(ErrorKind::Unsupported, text));
             }
+            (Tiles::Cooperative, _) if fragment.is_none() => {
+                let text = format!("{}: there are no matrix units that can be used", info.name);
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
             (tiles, _) => tiles,
         };
         let measured = options.tiles == Tiles::Auto && options.tuning != Tuning::Off;
         let workgroups = limits.max_compute_workgroups_per_dimension;
         let spared = options.tiles == Tiles::Auto && tiles == Tiles::Broadcast;
         let small = if spared { Tiles::Direct } else { tiles };
-        let kernel_limits = Limits { tiles, small, measured, lanes, workgroups };
+        let kernel_limits = Limits { tiles, small, measured, lanes, fragment, workgroups };
         Ok(Gpu {
             adapter,
             device,
@@ -262,10 +293,19 @@ impl Gpu {
         self.kernel_limits.lanes
     }
 
+    /// As [`crate::device::Device::fragment`].
+    pub fn fragment(&self) -> Option<usize> {
+        fragment(&self.adapter)
+    }
+
     /// As [`crate::device::Device::tiles`].
     pub fn tiles(&self) -> Vec<Tiles> {
         let Limits { small: used, lanes, .. } = self.kernel_limits;
-        let possible = Tiles::ALL.into_iter().filter(|&tiles| tiles != Tiles::Broadcast || lanes.is_some());
+        let possible = Tiles::ALL.into_iter().filter(|&tiles| match tiles {
+            Tiles::Broadcast => lanes.is_some(),
+            Tiles::Cooperative => self.fragment().is_some(),
+            _ => true,
+        });
         std::iter::once(used).chain(possible.filter(|&tiles| tiles != used)).collect()
     }
 

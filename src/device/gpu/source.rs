@@ -28,6 +28,7 @@ library! {
     MATMUL_STAGED = "lib/matmul_staged.wgsl",
     MATMUL_DIRECT = "lib/matmul_direct.wgsl",
     MATMUL_BROADCAST = "lib/matmul_broadcast.wgsl",
+    MATMUL_COOPERATIVE = "lib/matmul_cooperative.wgsl",
     MATH = "lib/math.wgsl",
     INDEX = "lib/index.wgsl",
     PHILOX = "lib/philox.wgsl",
@@ -51,6 +52,8 @@ library! {
 pub(super) struct Source {
     /// Whether a binding is of `f16`, which a shader has to ask for.
     half: bool,
+    /// Whether matrices of whole subgroups occur, likewise.
+    cooperative: bool,
     declarations: String,
     functions: String,
     libraries: Vec<&'static str>,
@@ -92,6 +95,14 @@ impl Source {
     /// `alias NAME = type;`
     pub fn alias(&mut self, name: &str, ty: &str) {
         let _ = writeln!(self.declarations, "alias {name} = {ty};");
+    }
+
+    /// Declares the matrices that subgroups multiply together: `FragmentA`, `FragmentB` and their product `FragmentC`.
+    pub fn cooperative(&mut self, fragment: usize) {
+        self.cooperative = true;
+        for (role, ty) in [("A", "f16"), ("B", "f16"), ("C", "f32")] {
+            self.alias(&format!("Fragment{role}"), &format!("coop_mat{fragment}x{fragment}<{ty}, {role}>"));
+        }
     }
 
     /// A line of declarations or functions.
@@ -201,9 +212,10 @@ impl Source {
         let vectors = self.scalars.len().div_ceil(4);
         self.scalars.resize(vectors * 4, 0);
         let scalars = if vectors > 0 { format!("    scalars: array<vec4<u32>, {vectors}>,\n") } else { String::new() };
-        let enable = if self.half { "enable f16;\n" } else { "" };
+        let enable = [(self.half, "enable f16;\n"), (self.cooperative, "enable wgpu_cooperative_matrix;\n")];
+        let enabled: String = enable.into_iter().filter(|(used, _)| *used).map(|(_, line)| line).collect();
         let mut text = format!(
-            "{enable}struct Params {{\n    extents: vec4<u32>,\n    sizes: vec4<u32>,\n{scalars}}}\n\
+            "{enabled}struct Params {{\n    extents: vec4<u32>,\n    sizes: vec4<u32>,\n{scalars}}}\n\
              @group(0) @binding(0) var<uniform> params: Params;\n"
         );
         text += &self.declarations;

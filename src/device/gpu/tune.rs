@@ -69,7 +69,7 @@ impl Gpu {
 
     /// The tiles that a step starts with: those of its class, else the likeliest that are still in the running.
     pub(super) fn tiles_of(&self, schedule: &Schedule, step: &Step) -> Tiles {
-        let candidates = lower::candidates(&step.work, &self.kernel_limits);
+        let candidates = lower::candidates(schedule, step, &self.kernel_limits);
         let likeliest = candidates.first().copied().unwrap_or(self.kernel_limits.tiles);
         if candidates.len() < 2 {
             return likeliest;
@@ -96,7 +96,7 @@ impl Executable {
             let exhausted = gpu.options.tuning == Tuning::Quick && tuner.spent >= QUICK;
             let mut untuned = |index: &usize| {
                 let step = &self.schedule.steps[*index];
-                let several = lower::candidates(&step.work, &gpu.kernel_limits).len() > 1;
+                let several = lower::candidates(&self.schedule, step, &gpu.kernel_limits).len() > 1;
                 let class = lower::class(&self.schedule, step).filter(|_| several);
                 class.is_some_and(|class| match tuner.choices.get(&class) {
                     Some(choice) => choice.tiles != self.tiles(*index),
@@ -115,7 +115,7 @@ impl Executable {
     pub fn candidates(&self, gpu: &Gpu, step: usize) -> Vec<Tiles> {
         let step = &self.schedule.steps[step];
         let class = lower::class(&self.schedule, step);
-        let mut candidates = lower::candidates(&step.work, &gpu.kernel_limits);
+        let mut candidates = lower::candidates(&self.schedule, step, &gpu.kernel_limits);
         gpu.with_tuner(|tuner| {
             let likeliest = candidates.first().copied();
             candidates.retain(|tiles| !tuner.hopeless.contains(tiles));
