@@ -202,8 +202,8 @@ fn a_kernel_made_wrong_is_refused_by_name() {
         ("conv2 conv2d+relu", "= relu(t2)", "= t2"),
         // Ties count, of which there are many where nothing is positive.
         ("conv1 max_pool2d", "value > best", "value >= best"),
-        ("conv2 select", "t0 > t1", "t0 >= t1"),
-        ("conv1 max_pool2d.grad", "tap.x * KERNEL_W + tap.y", "tap.y * KERNEL_W + tap.x"),
+        ("conv2 max_pool2d.grad+select", "t0 > t1", "t0 >= t1"),
+        ("conv1 max_pool2d.grad+select", "tap.x * KERNEL_W + tap.y", "tap.y * KERNEL_W + tap.x"),
         // The first of many terms is missing.
         ("conv1 sum", "var index = begin + y;", "var index = begin + y + u32(begin + y == 0u);"),
         ("conv1 conv2d.grad_weight (finish)", "a.sum + b.sum", "a.sum + 0.999 * b.sum"),
@@ -231,6 +231,38 @@ fn a_tile_made_wrong_is_refused_by_name() {
         let label = "conv2 conv2d.grad_weight";
         let text = refused(&device, Fault { label, from, to }, &format!("program \"train\": {label} ({form}"));
         assert!(text.contains("neuropil check --op conv2d.grad_weight --device"), "{text}");
+    }
+}
+
+/// Where a driver has matrix units.
+#[test]
+fn a_cooperative_tile_made_wrong_is_refused_by_name() {
+    let Some(device) = own_gpu(Tiles::Auto) else { return };
+    if !device.tiles().contains(&Tiles::Cooperative) {
+        println!("skipped: {device:?} has no matrix units");
+        return;
+    }
+    let run = |fault: Option<Fault>| {
+        let device = own_gpu(Tiles::Cooperative).expect("the device has such tiles");
+        if let Some(fault) = fault {
+            fault.make(&device);
+        }
+        let program = Program::compile("product", &Store::new(&device, 0), Mode::Evaluate, |trace| {
+            let operand = |name, shape| trace.scope().param(name, shape, Init::Uniform { bound: 1.0 }).cast(DType::F16);
+            trace.output("y", &operand("a", &[130, 70]).matmul(&operand("b", &[70, 90])));
+        });
+        program.unwrap().run(&[])
+    };
+    run(None).unwrap();
+    let faults = [
+        ("k < part.end; k += DEPTH", "k + DEPTH < part.end; k += DEPTH"),
+        ("coopMultiplyAdd(a, b[j], pieces[i * PIECES + j])", "coopMultiplyAdd(a, b[0], pieces[i * PIECES + j])"),
+        ("(i * BAND + down) * STRIDE_A", "down * STRIDE_A"),
+    ];
+    for (from, to) in faults {
+        let error = run(Some(Fault { label: "matmul", from, to })).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parity);
+        assert!(error.to_string().contains("matmul (cooperative 128×128 tile) is wrong"), "{error}");
     }
 }
 

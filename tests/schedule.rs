@@ -10,8 +10,9 @@ use common::model::train_step;
 use common::random_graph;
 use neuropil::check::{Leaves, reference};
 use neuropil::device::Tiles;
-use neuropil::graph::{Graph, Leaf};
+use neuropil::graph::{Graph, Leaf, WindowKind};
 use neuropil::schedule::{Arena, Schedule, SlotId, Step, StoreLayout, Work, aligned};
+use neuropil::shape::Window;
 use neuropil::simplify::simplify;
 use neuropil::{Array, DType, Device, Init, Mode, Program, Store, Tensor, Trace};
 
@@ -69,6 +70,25 @@ fn bias_and_activation_are_part_of_the_product() {
         let functions = if layer == "linear" { 1 } else { 2 };
         assert_eq!((epilogue.cost(), forward.reads.len(), forward.writes.len()), (functions, 3, 1), "{layer}");
     }
+}
+
+/// The gradient of ReLU is the mask of the pool's gradient, which is written once.
+#[test]
+fn masks_are_part_of_pool_gradients() {
+    let trace = Trace::new(true, Vec::new());
+    let x = trace.scope().param("x", &[2, 8, 8, 4], Init::Uniform { bound: 1.0 });
+    let window = Window::new([2, 2]).stride(2);
+    let loss = x.square().relu().max_pool2d(window).sum_all();
+    trace.output("gradient", &trace.gradient(&loss, &[&x])[0]);
+    let graph = simplify(&trace.finish().unwrap().graph).unwrap();
+    let schedule = common::portable_schedule(&graph, &layout(&graph), &common::limits(Tiles::Direct));
+    let gradients = schedule.steps.iter().filter_map(|step| match &step.work {
+        Work::Window { pooling, epilogue } => Some((pooling.kind, epilogue.is_some())),
+        _ => None,
+    });
+    let gradients: Vec<(WindowKind, bool)> = gradients.collect();
+    assert!(gradients.contains(&(WindowKind::MaxScatter, true)), "{schedule}");
+    assert!(gradients.contains(&(WindowKind::Max, false)), "two results: {schedule}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // in0 = image; out0 = the largest pixel of each window, out1 = its tap. The first of equals; a NaN wins.
 //
-// Prelude: read_in0(i), write_out0(i, x), which convert what is stored as f16.
+// Prelude: read_in0(i), write_out0(i, x), write_out1(i, tap), which convert what is stored as f16.
 
 fn compute(i: u32) {
     let position = position_of(i / CHANNELS);
@@ -21,5 +21,5 @@ fn compute(i: u32) {
         }
     }
     write_out0(i, best);
-    out1[i] = chosen;
+    write_out1(i, chosen);
 }

@@ -1,6 +1,6 @@
 // in0 = image; out0 = the mean of each window.
 //
-// Prelude: INCLUDE_PADDING; read_in0(i), write_out0(i, x), which convert what is stored as f16.
+// Prelude: INCLUDE_PADDING; read_in0(i), write_out0(i, x), which convert what is stored as f16 and may compute on.
 
 fn compute(i: u32) {
     let position = position_of(i / CHANNELS);

@@ -1,6 +1,6 @@
 // in0 = gradient of the positions; out0 = gradient of the image: a pixel sums its share of every window that covers it.
 //
-// Prelude: INCLUDE_PADDING; read_in0(i), write_out0(i, x), which convert what is stored as f16.
+// Prelude: INCLUDE_PADDING; read_in0(i), write_out0(i, x), which convert what is stored as f16 and may compute on.
 
 fn compute(i: u32) {
     let pixel = pixel_of(i / CHANNELS);

@@ -97,7 +97,9 @@ fn sums(work: &Work) -> bool {
     match work {
         Work::Gemm { .. } => true,
         Work::Reduce(reduce) => reduce.accumulator == Accumulator::Sum,
-        Work::Window(pooling) => matches!(pooling.kind, WindowKind::Mean { .. } | WindowKind::MeanScatter { .. }),
+        Work::Window { pooling, .. } => {
+            matches!(pooling.kind, WindowKind::Mean { .. } | WindowKind::MeanScatter { .. })
+        }
         Work::Elementwise { .. } | Work::Opaque { .. } => false,
     }
 }

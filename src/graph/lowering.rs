@@ -148,6 +148,16 @@ pub enum WindowKind {
     },
 }
 
+impl WindowKind {
+    /// How many tensors it reads.
+    pub fn operands(self) -> usize {
+        match self {
+            WindowKind::MaxScatter | WindowKind::MaxGather => 2,
+            WindowKind::Max | WindowKind::Mean { .. } | WindowKind::MeanScatter { .. } => 1,
+        }
+    }
+}
+
 /// Pooling over images `[N, H, W, C]` with positions `[N, P, Q, C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pooling {

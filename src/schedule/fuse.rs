@@ -2,7 +2,7 @@
 //!
 //! Nodes are visited in order. An elementwise node is not computed at once: its value is *lazy*, an expression over stored
 //! tensors, until something needs it stored. So chains of elementwise operations and views become one step, flow into a
-//! reduction that reads them, and become the epilogue of the matrix product or convolution at their head. A value that
+//! reduction that reads them, and become the epilogue of the product, convolution or pooling at their head. A value that
 //! several nodes use is stored, unless it is a view or takes one or two functions of two tensors: then it is cheaper to
 //! compute again than to write and read. A step never binds more buffers than the device allows. Only what operations declare in their [`Lowering`] is used.
 
@@ -37,10 +37,10 @@ enum Form {
     Lazy(Expression),
 }
 
-/// A product that waits for the elementwise work that follows it.
+/// A product, or pooling with one result, that waits for the elementwise work that follows it.
 struct Pending {
     label: String,
-    gemm: Gemm,
+    work: Work,
     reads: Vec<SlotId>,
 }
 
@@ -130,7 +130,7 @@ impl Fuser<'_> {
                     self.store(node.inputs[0])?;
                 }
                 let expression = self.splice(&declared, node, shape)?;
-                if self.results.contains(&value) && self.whole_product(&expression, shape).is_some() {
+                if self.results.contains(&value) && self.whole_waiting(&expression, shape).is_some() {
                     // A product that is wanted as another type is stored as that: never rounded on the way.
                     self.forms.insert(value, Form::Lazy(expression));
                     self.store_as(value, &label)?;
@@ -156,15 +156,16 @@ impl Fuser<'_> {
                 return Err(Error::new(ErrorKind::Graph, what));
             }
             Lowering::Gemm(gemm) => {
-                let reads = vec![self.store(node.inputs[0])?, self.store(node.inputs[1])?];
-                let slot = self.slot_of(value);
-                self.pending.insert(slot, Pending { label, gemm, reads });
-                self.forms.insert(value, Form::Stored(slot));
-                if self.capabilities.unfused || !self.single(value) {
-                    self.flush(slot);
+                self.wait(value, node, Work::Gemm { gemm, epilogue: None }, label)?;
+            }
+            Lowering::Window(pooling) => {
+                let work = Work::Window { pooling, epilogue: None };
+                if node.types.len() == 1 {
+                    self.wait(value, node, work, label)?
+                } else {
+                    self.direct(id, node, work, label)?
                 }
             }
-            Lowering::Window(pooling) => self.direct(id, node, Work::Window(pooling), label)?,
             Lowering::Opaque(shader) => {
                 self.direct(id, node, Work::Opaque { shader, op: op.clone(), inputs }, label)?;
             }
@@ -186,12 +187,24 @@ impl Fuser<'_> {
         view || (expression.cost() <= 2 && operands.len() <= 2 && !expression.is_positional() && !waiting)
     }
 
-    /// The waiting product, if the expression over `shape` is nothing but all of it in order.
-    fn whole_product(&self, expression: &Expression, shape: &[usize]) -> Option<SlotId> {
+    /// What waits, if the expression over `shape` is nothing but all of it in order.
+    fn whole_waiting(&self, expression: &Expression, shape: &[usize]) -> Option<SlotId> {
         let [Term::Load { operand, access, .. }] = &expression.terms[..] else { return None };
         let slot = SlotId(*operand);
         let whole = self.schedule.slot(slot).ty.shape == shape && access.is_identity(shape);
         (whole && self.pending.contains_key(&slot)).then_some(slot)
+    }
+
+    /// Has a product or pooling wait for what follows it, unless that is several things.
+    fn wait(&mut self, value: Value, node: &Node, work: Work, label: String) -> Result<()> {
+        let reads = node.inputs.iter().map(|&input| self.store(input)).collect::<Result<_>>()?;
+        let slot = self.slot_of(value);
+        self.pending.insert(slot, Pending { label, work, reads });
+        self.forms.insert(value, Form::Stored(slot));
+        if self.capabilities.unfused || !self.single(value) {
+            self.flush(slot);
+        }
+        Ok(())
     }
 
     /// A step that reads and writes dense tensors.
@@ -341,7 +354,7 @@ impl Fuser<'_> {
         Ok(slot)
     }
 
-    /// Emits an expression as a step of its own, or as the epilogue of the one product that it reads in place.
+    /// Emits an expression as a step of its own, or as the epilogue of the one waiting step that it reads in place.
     fn emit_elementwise(&mut self, label: &str, mut shape: Vec<usize>, mut expression: Expression, write: SlotId) {
         let waiting: Vec<SlotId> = slots(&expression).into_iter().filter(|s| self.pending.contains_key(s)).collect();
         let head = waiting.iter().copied().find(|&slot| {
@@ -356,25 +369,20 @@ impl Fuser<'_> {
             self.flush(slot);
         }
         match head {
-            Some(slot) if self.whole_product(&expression, &shape) == Some(slot) => {
+            Some(slot) if self.whole_waiting(&expression, &shape) == Some(slot) => {
                 let pending = self.pending.remove(&slot).expect("just found");
-                self.emit_product(pending, write);
+                self.emit_alone(pending, write);
             }
-            Some(slot) if takes_epilogue(&self.pending[&slot].gemm) => {
-                let pending = self.pending.remove(&slot).expect("just found");
+            Some(slot) if takes_epilogue(&self.pending[&slot].work) => {
+                let Pending { label: head, mut work, reads } = self.pending.remove(&slot).expect("just found");
                 let (mut epilogue, mut others) = localize(expression, &[slot]);
                 others.remove(0);
-                let shape = epilogue.collapse(&shape);
-                let reads = pending.reads.iter().copied().chain(others).collect();
+                let after = (epilogue.collapse(&shape), epilogue);
+                if let Work::Gemm { epilogue, .. } | Work::Window { epilogue, .. } = &mut work {
+                    *epilogue = Some(after);
+                }
                 let short = label.rsplit(' ').next().unwrap_or(label);
-                let label = format!("{}+{short}", pending.label);
-                // Operand 0 is the product; operand i is reads[i + 1].
-                self.push(
-                    label,
-                    Work::Gemm { gemm: pending.gemm, epilogue: Some((shape, epilogue)) },
-                    reads,
-                    vec![write],
-                );
+                self.push(format!("{head}+{short}"), work, reads.into_iter().chain(others).collect(), vec![write]);
             }
             _ => {
                 if let Some(slot) = head {
@@ -387,18 +395,17 @@ impl Fuser<'_> {
         }
     }
 
-    /// Emits a waiting product as it is.
+    /// Emits a waiting step as it is.
     fn flush(&mut self, slot: SlotId) {
         if let Some(pending) = self.pending.remove(&slot) {
-            self.emit_product(pending, slot);
+            self.emit_alone(pending, slot);
         }
     }
 
-    fn emit_product(&mut self, Pending { label, gemm, reads }: Pending, write: SlotId) {
-        if gemm.k == 0 {
-            self.fill(write, 0.0, &label);
-        } else {
-            self.push(label, Work::Gemm { gemm, epilogue: None }, reads, vec![write]);
+    fn emit_alone(&mut self, Pending { label, work, reads }: Pending, write: SlotId) {
+        match work {
+            Work::Gemm { gemm: Gemm { k: 0, .. }, .. } => self.fill(write, 0.0, &label),
+            work => self.push(label, work, reads, vec![write]),
         }
     }
 
@@ -472,9 +479,10 @@ impl Fuser<'_> {
     }
 }
 
-/// Whether elementwise work may join a product. Not where the sum is long and there are few of them: devices split such
-/// sums over workgroups, and an epilogue needs whole sums.
-fn takes_epilogue(gemm: &Gemm) -> bool {
+/// Whether elementwise work may join. Not a product whose sum is long where there are few of them: devices split such sums
+/// over workgroups, and an epilogue needs whole sums.
+fn takes_epilogue(work: &Work) -> bool {
+    let Work::Gemm { gemm, .. } = work else { return true };
     let elements = gemm.groups * gemm.m * gemm.n;
     gemm.k > 0 && gemm.k < 1 << 15 && (gemm.k <= 1024 || elements >= 1 << 16)
 }

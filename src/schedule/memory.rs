@@ -118,20 +118,35 @@ fn lifetimes(schedule: &Schedule) -> HashMap<SlotId, Lifetime> {
     lifetimes
 }
 
-fn place_activations(schedule: &mut Schedule, lifetimes: &HashMap<SlotId, Lifetime>, guard: usize) -> [usize; COLORS] {
+/// The arena of every activation: one that the step which writes it does not read; if there are several, one that leaves
+/// the steps which read it an arena to write; of those the emptiest.
+fn colors(schedule: &Schedule, lifetimes: &HashMap<SlotId, Lifetime>) -> HashMap<SlotId, usize> {
+    let mut readers: HashMap<SlotId, Vec<&Step>> = HashMap::new();
+    for step in &schedule.steps {
+        step.reads.iter().for_each(|&slot| readers.entry(slot).or_default().push(step));
+    }
     let mut color_of: HashMap<SlotId, usize> = HashMap::new();
     let mut load = [0usize; COLORS];
     for step in &schedule.steps {
-        let read: Vec<usize> = step.reads.iter().filter_map(|slot| color_of.get(slot).copied()).collect();
         for slot in step.writes.iter().copied().chain(step.workspace) {
-            if lifetimes.contains_key(&slot) && !color_of.contains_key(&slot) {
-                let free = (0..COLORS).filter(|color| !read.contains(color)).min_by_key(|&color| load[color]);
-                let color = free.unwrap_or_else(|| (0..COLORS).min_by_key(|&color| load[color]).unwrap_or(0));
-                load[color] += schedule.slot(slot).ty.words();
-                color_of.insert(slot, color);
+            if !lifetimes.contains_key(&slot) || color_of.contains_key(&slot) {
+                continue;
             }
+            let reads = |step: &Step, color: usize| step.reads.iter().any(|read| color_of.get(read) == Some(&color));
+            let crowded = |color: usize| {
+                let full = |reader: &&&Step| (0..COLORS).all(|other| other == color || reads(reader, other));
+                readers.get(&slot).into_iter().flatten().filter(full).count()
+            };
+            let best = (0..COLORS).min_by_key(|&color| (reads(step, color), crowded(color), load[color])).unwrap_or(0);
+            load[best] += schedule.slot(slot).ty.words();
+            color_of.insert(slot, best);
         }
     }
+    color_of
+}
+
+fn place_activations(schedule: &mut Schedule, lifetimes: &HashMap<SlotId, Lifetime>, guard: usize) -> [usize; COLORS] {
+    let color_of = colors(schedule, lifetimes);
     let mut slots: Vec<SlotId> = lifetimes.keys().copied().collect();
     slots.sort_by_key(|&slot| (std::cmp::Reverse(schedule.slot(slot).ty.words()), slot));
     let mut placed: [Vec<(Range<usize>, Lifetime)>; COLORS] = Default::default();

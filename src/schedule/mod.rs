@@ -78,6 +78,11 @@ pub struct Slot {
     pub value: Option<Value>,
 }
 
+/// Elementwise work on the result of a product or of pooling: an iteration space and an expression. Operand 0 of it is the
+/// result at equal indices, operand `i` the `i`-th read after those of the product or the pooling; its results go to the
+/// step's writes.
+pub type Epilogue = (Vec<usize>, Expression);
+
 /// The work of one step. Operand `i` of an expression is `reads[i]` of the step.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a schedule has a few hundred steps, made once")]
@@ -91,16 +96,20 @@ pub enum Work {
     },
     /// A reduction; results go to `writes`, dense over the axes that are kept.
     Reduce(Reduce),
-    /// A matrix product of `reads[0]` and `reads[1]`. With an epilogue, operand 0 of that expression is the product,
-    /// operand `i` is `reads[i + 1]`, and results go to `writes`; its iteration space is `(m, n·groups)` flat, as stored.
+    /// A matrix product of `reads[0]` and `reads[1]`; the iteration space of its epilogue is `(m, n·groups)` flat, as stored.
     Gemm {
         /// The product.
         gemm: Gemm,
-        /// What happens to each element before it is stored, over this shape.
-        epilogue: Option<(Vec<usize>, Expression)>,
+        /// What happens to each element before it is stored.
+        epilogue: Option<Epilogue>,
     },
-    /// Pooling.
-    Window(Pooling),
+    /// Pooling of the first reads.
+    Window {
+        /// The pooling.
+        pooling: Pooling,
+        /// What happens to each element before it is stored, where there is one result.
+        epilogue: Option<Epilogue>,
+    },
     /// A shader of its own; the operation's reference on the CPU device.
     Opaque {
         /// The shader.

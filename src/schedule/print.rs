@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Arena, Place, Schedule, SlotId, Work};
+use super::{Arena, Epilogue, Place, Schedule, SlotId, Work};
 
 impl fmt::Display for Arena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,15 +32,19 @@ impl fmt::Display for Work {
             }
             Work::Gemm { gemm, epilogue } => {
                 write!(f, "gemm {}×{}×{}×{}", gemm.groups, gemm.m, gemm.n, gemm.k)?;
-                match epilogue {
-                    Some((_, expression)) => write!(f, ", then {} functions", expression.cost()),
-                    None => Ok(()),
-                }
+                then(f, epilogue.as_ref())
             }
-            Work::Window(pooling) => write!(f, "window {:?} {:?}", pooling.kind, pooling.window.kernel_size),
+            Work::Window { pooling, epilogue } => {
+                write!(f, "window {:?} {:?}", pooling.kind, pooling.window.kernel_size)?;
+                then(f, epilogue.as_ref())
+            }
             Work::Opaque { op, .. } => write!(f, "shader {}", op.name()),
         }
     }
+}
+
+fn then(f: &mut fmt::Formatter<'_>, epilogue: Option<&Epilogue>) -> fmt::Result {
+    epilogue.map_or(Ok(()), |(_, expression)| write!(f, ", then {} functions", expression.cost()))
 }
 
 impl fmt::Display for Schedule {

@@ -20,7 +20,8 @@ use super::operand::Side;
 use super::phased::Phased;
 use super::program::OperandInfo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Expression, Gemm, Matrix};
+use crate::graph::{Gemm, Matrix};
+use crate::schedule::Epilogue;
 
 /// Floats of a packed panel: half of a typical second-level cache.
 const PANEL: usize = 1 << 17;
@@ -67,12 +68,7 @@ impl Plan {
     ///
     /// # Errors
     /// When operands or results do not hold the matrices.
-    pub fn new(
-        gemm: &Gemm,
-        epilogue: Option<&(Vec<usize>, Expression)>,
-        operands: &[OperandInfo],
-        results: &[usize],
-    ) -> Result<Self> {
+    pub fn new(gemm: &Gemm, epilogue: Option<&Epilogue>, operands: &[OperandInfo], results: &[usize]) -> Result<Self> {
         let fail = |what: String| Err(Error::new(ErrorKind::Graph, what));
         let Gemm { groups, m, n, k, output, .. } = *gemm;
         let (a, b) = (Side::new(&gemm.a), Side::new(&gemm.b));

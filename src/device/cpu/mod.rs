@@ -114,7 +114,9 @@ impl Executable {
                 Work::Gemm { gemm, epilogue } => {
                     Plan::Gemm(Box::new(gemm::Plan::new(gemm, epilogue.as_ref(), &operands, &results)?))
                 }
-                Work::Window(pooling) => Plan::Window(window::Plan::new(pooling, &operands, &results)?),
+                Work::Window { pooling, epilogue } => {
+                    Plan::Window(window::Plan::new(pooling, epilogue.as_ref(), &operands, &results)?)
+                }
                 Work::Opaque { .. } => Plan::Opaque,
             };
             Ok(Planned { footprint, halves, plan })

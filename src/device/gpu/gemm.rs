@@ -10,10 +10,10 @@ use std::fmt;
 use super::lower::{Bindings, Dispatch, Limits, WORKGROUP};
 use super::operand::{self, Phases};
 use super::reduce;
-use super::source::{self, Element, Source, coordinates};
+use super::source::{self, Element, Source};
 use crate::device::Tiles;
-use crate::graph::{Expression, Gemm, Matrix, Operand};
-use crate::schedule::{Schedule, SlotId, Step};
+use crate::graph::{Gemm, Matrix, Operand};
+use crate::schedule::{Epilogue, Schedule, SlotId, Step};
 use crate::shape::Window;
 
 /// The product of the two smaller of rows, columns and terms below which a product is small.
@@ -328,7 +328,7 @@ pub(super) fn lower(
     schedule: &Schedule,
     step: &Step,
     gemm: &Gemm,
-    epilogue: Option<&(Vec<usize>, Expression)>,
+    epilogue: Option<&Epilogue>,
     limits: &Limits,
     tiles: Tiles,
 ) -> Vec<Dispatch> {
@@ -357,14 +357,7 @@ pub(super) fn lower(
     }
     plan.phases.functions(&mut source, gemm);
     let store = match epilogue {
-        Some((shape, expression)) => {
-            let load = |operand: usize, index: &str| match operand {
-                0 => "value".to_owned(),
-                other => bindings.load(step.reads[other + 1], index),
-            };
-            let (body, results) = source.expression(expression, shape, Some("i"), &load);
-            coordinates(expression, shape, "i") + &body + &bindings.stores(&step.writes, &results)
-        }
+        Some(epilogue) => bindings.epilogue(&mut source, epilogue, &step.reads[2..], &step.writes),
         None => bindings.stores(&target, &["value".to_owned()]),
     };
     source.line(&format!("fn store(i: u32, value: f32) {{\n{store}}}"));

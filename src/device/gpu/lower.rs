@@ -8,7 +8,7 @@ use super::{gemm, reduce};
 use crate::device::Tiles;
 use crate::dtype::DType;
 use crate::graph::{Expression, Opaque, Pooling, WindowKind};
-use crate::schedule::{Schedule, SlotId, Step, Work};
+use crate::schedule::{Epilogue, Schedule, SlotId, Step, Work};
 use crate::shape::Window;
 
 /// What kernels must know of an adapter.
@@ -77,7 +77,7 @@ pub fn lower(schedule: &Schedule, step: &Step, limits: &Limits, tiles: Tiles) ->
         Work::Elementwise { shape, expression } => vec![elementwise(schedule, step, shape, expression)],
         Work::Reduce(reduce) => reduce::lower(schedule, step, reduce),
         Work::Gemm { gemm, epilogue } => gemm::lower(schedule, step, gemm, epilogue.as_ref(), limits, tiles),
-        Work::Window(pooling) => vec![window(schedule, step, pooling)],
+        Work::Window { pooling, epilogue } => vec![window(schedule, step, pooling, epilogue.as_ref())],
         Work::Opaque { shader, .. } => vec![opaque(schedule, step, shader)],
     }
 }
@@ -134,6 +134,22 @@ impl<'a> Bindings<'a> {
         writes.iter().zip(results).map(|(&write, result)| self.store(write, "i", result)).collect()
     }
 
+    /// Statements that store what an epilogue makes of `value`, the element at index `i`; `others` are what it reads beside.
+    pub fn epilogue(
+        &self,
+        source: &mut Source,
+        (shape, expression): &Epilogue,
+        others: &[SlotId],
+        writes: &[SlotId],
+    ) -> String {
+        let load = |operand: usize, index: &str| match operand {
+            0 => "value".to_owned(),
+            other => self.load(others[other - 1], index),
+        };
+        let (body, results) = source.expression(expression, shape, Some("i"), &load);
+        coordinates(expression, shape, "i") + &body + &self.stores(writes, &results)
+    }
+
     pub fn dtype(&self, slot: SlotId) -> DType {
         self.schedule.slot(slot).ty.dtype
     }
@@ -177,7 +193,7 @@ pub(super) fn window_constants(source: &mut Source, window: &Window, image: [usi
     }
 }
 
-fn window(schedule: &Schedule, step: &Step, pooling: &Pooling) -> Dispatch {
+fn window(schedule: &Schedule, step: &Step, pooling: &Pooling, epilogue: Option<&Epilogue>) -> Dispatch {
     let mut source = Source::new();
     source.constant("WORKGROUP", format_args!("{WORKGROUP}u"));
     window_constants(&mut source, &pooling.window, pooling.image, pooling.positions);
@@ -194,12 +210,26 @@ fn window(schedule: &Schedule, step: &Step, pooling: &Pooling) -> Dispatch {
         WindowKind::Mean { .. } => source::POOL_MEAN,
         WindowKind::MeanScatter { .. } => source::POOL_MEAN_SCATTER,
     });
-    let bindings = named_bindings(schedule, step, &mut source);
-    accessors(schedule, step, &mut source);
+    let bindings = Bindings::new(schedule, &step.reads, &step.writes);
+    bindings.declare(&mut source, |_| None);
+    let operands = pooling.kind.operands();
+    for (i, &slot) in step.reads[..operands].iter().enumerate() {
+        let (ty, element) = (bindings.dtype(slot).computed().wgsl(), bindings.load(slot, "i"));
+        source.line(&format!("fn read_in{i}(i: u32) -> {ty} {{ return {element}; }}"));
+    }
+    if let Some(epilogue) = epilogue {
+        let stores = bindings.epilogue(&mut source, epilogue, &step.reads[operands..], &step.writes);
+        source.line(&format!("fn write_out0(i: u32, value: f32) {{\n{stores}}}"));
+    } else {
+        for (i, &slot) in step.writes.iter().enumerate() {
+            let (ty, store) = (bindings.dtype(slot).computed().wgsl(), bindings.store(slot, "i", "value"));
+            source.line(&format!("fn write_out{i}(i: u32, value: {ty}) {{\n{store}}}"));
+        }
+    }
     let len = schedule.slot(step.writes[0]).ty.len();
     let (text, params) = source.finish(source::ELEMENTWISE, [len as u32, 0, 0, 0], [0; 4]);
     let (label, form) = (step.label.clone(), "pooling".to_owned());
-    Dispatch { label, form, text, bindings, params, workgroups: len.div_ceil(WORKGROUP) }
+    Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups: len.div_ceil(WORKGROUP) }
 }
 
 /// Bindings `in0 …` and `out0 …`, for kernels written by hand.
@@ -216,22 +246,6 @@ fn named_bindings(schedule: &Schedule, step: &Step, source: &mut Source) -> Vec<
         bounds.push(Bound { slot, writable: true });
     }
     bounds
-}
-
-/// `read_in0(i) …` and `write_out0(i, x) …` of the bindings of floats, which may be stored as `f16`.
-fn accessors(schedule: &Schedule, step: &Step, source: &mut Source) {
-    let floats = |slots: &[SlotId]| -> Vec<(usize, DType)> {
-        let dtypes = slots.iter().map(|&slot| schedule.slot(slot).ty.dtype).enumerate();
-        dtypes.filter(|(_, dtype)| dtype.is_float()).collect()
-    };
-    for (i, dtype) in floats(&step.reads) {
-        let element = widened(dtype, &format!("in{i}[i]"));
-        source.line(&format!("fn read_in{i}(i: u32) -> f32 {{ return {element}; }}"));
-    }
-    for (i, dtype) in floats(&step.writes) {
-        let number = narrowed(dtype, "x");
-        source.line(&format!("fn write_out{i}(i: u32, x: f32) {{ out{i}[i] = {number}; }}"));
-    }
 }
 
 fn opaque(schedule: &Schedule, step: &Step, shader: &Opaque) -> Dispatch {

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use half::f16;
 
-use super::{Schedule, Step, Work};
+use super::{Epilogue, Schedule, Step, Work};
 use crate::array::Array;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
@@ -104,32 +104,29 @@ pub fn evaluate(schedule: &Schedule, step: &Step, operands: &[Vec<u32>], choice:
             let [a, b, ..] = &stored[..] else {
                 return Err(Error::new(ErrorKind::Graph, format!("{}: a product of one operand", step.label)));
             };
-            let mut after = match epilogue {
-                Some((shape, expression)) => Some(Evaluator::new(expression, shape, &stored[1..], true)?),
-                None => None,
-            };
+            let mut after = after(epilogue.as_ref(), &stored[1..])?;
             let shape = [gemm.groups, gemm.m, gemm.n];
             for place in chosen(&shape, 2 * gemm.k) {
                 let at = unravel(place, &shape);
                 let number = product::element(gemm, [a, b], at[0], at[1], at[2])?.in_f32();
                 let index = at[0] * gemm.output.group + at[1] * gemm.output.row + at[2] * gemm.output.column;
-                match &mut after {
-                    Some(evaluator) => {
-                        evaluator.at(index, Some(number))?;
-                        found.add(index, evaluator.results());
-                    }
-                    None => found.add(index, std::iter::once(number)),
-                }
+                found.add_after(index, vec![number], after.as_mut())?;
             }
         }
-        Work::Window(pooling) => {
+        Work::Window { pooling, epilogue } => {
+            let mut after = after(epilogue.as_ref(), &stored[pooling.kind.operands() - 1..])?;
             for index in chosen(&window::result_shape(pooling), 2 * pooling.window.taps()) {
-                found.add(index, window::element(pooling, &stored, index)?.into_iter());
+                found.add_after(index, window::element(pooling, &stored, index)?, after.as_mut())?;
             }
         }
         Work::Opaque { op, inputs, .. } => found.opaque(op.as_ref(), inputs, operands, &chosen)?,
     }
     Ok(found.elements)
+}
+
+/// What evaluates an epilogue; operand `i` of it is `operands[i]`, the first of which is not looked at.
+fn after<'a>(epilogue: Option<&'a Epilogue>, operands: &'a [Stored<'a>]) -> Result<Option<Evaluator<'a>>> {
+    epilogue.map(|(shape, expression)| Evaluator::new(expression, shape, operands, true)).transpose()
 }
 
 /// The value of element `index` of a tensor of `dtype`; `None` outside of its words.
@@ -176,6 +173,18 @@ impl Found<'_> {
             let Number { value, error } = number.rounded(self.schedule.slot(slot).ty.dtype);
             self.elements.push(Element { write, index, value, error });
         }
+    }
+
+    /// The results of a product or of pooling at one place, or what its epilogue makes of the only one.
+    fn add_after(&mut self, index: usize, numbers: Vec<Number>, after: Option<&mut Evaluator<'_>>) -> Result<()> {
+        match (after, &numbers[..]) {
+            (Some(evaluator), [number]) => {
+                evaluator.at(index, Some(number.in_f32()))?;
+                self.add(index, evaluator.results());
+            }
+            _ => self.add(index, numbers.into_iter()),
+        }
+        Ok(())
     }
 
     /// By the operation's reference. What rounding does is seen by running that in `f32` too.

@@ -1,7 +1,8 @@
 //! Every kind of pooling against sums over all pairs of a position and a tap.
 
 use super::*;
-use crate::graph::{Pooling, WindowKind};
+use crate::graph::{Access, Expression, Pooling, Term, WindowKind};
+use crate::ops::elementwise::row_named;
 use crate::shape::Window;
 
 /// Every kind of pooling against sums over all pairs of a position and a tap.
@@ -63,7 +64,7 @@ fn check(pooling: Pooling, special: bool) {
         WindowKind::Mean { .. } => (vec![x], vec![f32s(&shapes[1])], pooled),
         WindowKind::MeanScatter { .. } => (vec![g], vec![f32s(&shapes[0])], wanted),
     };
-    let found = run(Work::Window(pooling), &operands, &types, &[]).unwrap();
+    let found = run(Work::Window { pooling, epilogue: None }, &operands, &types, &[]).unwrap();
     for (found, wanted) in found[0].to_f64_vec().iter().zip(&wanted) {
         let close =
             (found - wanted).abs() <= 1e-6 * wanted.abs() || found == wanted || found.is_nan() && wanted.is_nan();
@@ -71,6 +72,28 @@ fn check(pooling: Pooling, special: bool) {
     }
     if kind == WindowKind::Max {
         assert_eq!(found[1], taps, "{pooling:?}");
+        return;
+    }
+    // Half of it, and another tensor, in place of which it goes; and the result itself.
+    let shape = vec![wanted.len()];
+    let mut epilogue = Expression::load(0, Access::identity(&shape), DType::F32);
+    let apply =
+        |name, arguments| Term::Apply { function: &row_named(name).unwrap().function, arguments, dtype: DType::F32 };
+    let other = kind.operands();
+    epilogue.terms.extend([
+        Term::Load { operand: 1, access: Access::identity(&shape), otherwise: None, dtype: DType::F32 },
+        Term::Scalar { value: 0.5, dtype: DType::F32 },
+        apply("mul", vec![0, 2]),
+        apply("add", vec![3, 1]),
+    ]);
+    epilogue.results = vec![4, 0];
+    let x = Array::from_fn(&shape, |i| i[0] as f32);
+    let operands = [&operands[..], &[x]].concat();
+    let work = Work::Window { pooling, epilogue: Some((shape.clone(), epilogue)) };
+    let after = run(work, &operands, &[f32s(&shape), f32s(&shape)], &[(0, other)]).unwrap();
+    assert_eq!(after[1].to_f64_vec(), found[0].to_f64_vec(), "{pooling:?}");
+    for (i, (after, found)) in after[0].to_f64_vec().into_iter().zip(found[0].to_f64_vec()).enumerate() {
+        assert!((after - (0.5 * found + i as f64)).abs() <= 1e-6 * (1.0 + after.abs()), "{pooling:?}: {after} at {i}");
     }
 }
 
