@@ -22,7 +22,7 @@ part() {
 
 part info 20 "$binary" info --device gpu
 part check 220 "$binary" check --full --device gpu --report "$folder/check.html"
-part bench 150 "$binary" bench --device gpu --suite full --tune full --tunings "$folder/tunings.json"
+part bench 150 "$binary" bench --device gpu --suite full --tune full --tunings "$folder/tunings.json" --trace "$folder/trace.json"
 if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
     part pytorch 90 python3 benches/peers/pytorch.py cuda full
 else

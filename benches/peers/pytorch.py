@@ -39,27 +39,37 @@ def report(name, seconds, operations=None):
     print(f"{name:<44} {1e3 * seconds:10.3f} ms {rate}", flush=True)
 
 
-def image(*shape):
-    return torch.rand(shape, device=DEVICE).to(memory_format=torch.channels_last)
+def image(*shape, dtype=torch.float32):
+    return torch.rand(shape, device=DEVICE).to(dtype, memory_format=torch.channels_last)
 
 
 def wanted(kind):
-    return [shape for shape in SUITE[kind] if FULL or shape["suite"] == "quick"]
+    """What is measured; half precision on CUDA alone, where it is for speed."""
+    possible = [shape for shape in SUITE[kind] if DEVICE == "cuda" or not shape.get("half")]
+    return [shape for shape in possible if FULL or shape["suite"] == "quick"]
+
+
+def precision(shape):
+    """The type of the operands, and what the name says of it."""
+    return (torch.float16, " f16") if shape.get("half") else (torch.float32, "")
 
 
 def products():
-    for side in [shape["side"] for shape in wanted("products")]:
-        a, b = torch.rand(side, side, device=DEVICE), torch.rand(side, side, device=DEVICE)
-        report(f"matmul {side}", median(lambda: a @ b), 2 * side**3)
+    for shape in wanted("products"):
+        side, (dtype, suffix) = shape["side"], precision(shape)
+        a, b = (torch.rand(side, side, device=DEVICE).to(dtype) for _ in range(2))
+        report(f"matmul {side}{suffix}", median(lambda: a @ b), 2 * side**3)
 
 
 def convolutions():
     for shape in wanted("convolutions"):
         batch, side, channels, outputs, kernel = (shape[of] for of in ["batch", "side", "channels", "outputs", "kernel"])
-        name = f"conv {kernel}×{kernel} [{batch},{side},{side},{channels}]→{outputs}"
+        dtype, suffix = precision(shape)
+        name = f"conv {kernel}×{kernel} [{batch},{side},{side},{channels}]→{outputs}{suffix}"
         operations = 2 * batch * side * side * channels * outputs * kernel**2
-        x, weight = image(batch, channels, side, side), image(outputs, channels, kernel, kernel)
-        upstream = image(batch, outputs, side, side)
+        x = image(batch, channels, side, side, dtype=dtype)
+        weight = image(outputs, channels, kernel, kernel, dtype=dtype)
+        upstream = image(batch, outputs, side, side, dtype=dtype)
         padding = kernel // 2
         report(name, median(lambda: F.conv2d(x, weight, padding=padding)), operations)
         gradient = lambda mask: torch.ops.aten.convolution_backward(
@@ -126,15 +136,21 @@ def steps():
     networks = {"CNN": two_convolutions, "depthwise CNN": depthwise_cnn, "ResNet-20": resnet20, "ResNet-18": resnet18}
     for shape in wanted("steps"):
         batch, (height, width, channels) = shape["batch"], shape["image"]
-        name = f"{shape['network']}, {batch} of {height}×{width}×{channels}"
+        half = bool(shape.get("half"))
+        name = f"{shape['network']}{' mixed' if half else ''}, {batch} of {height}×{width}×{channels}"
         model = networks[shape['network']]().to(DEVICE).to(memory_format=torch.channels_last)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         images, labels = image(batch, channels, height, width), torch.full((batch,), 3, device=DEVICE)
 
+        scaler = torch.amp.GradScaler(DEVICE, enabled=half)
+
         def step():
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(model(images), labels).backward()
-            optimizer.step()
+            with torch.autocast(DEVICE, dtype=torch.float16, enabled=half):
+                loss = F.cross_entropy(model(images), labels)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
 
         report(name, median(step))
 

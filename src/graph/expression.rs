@@ -312,24 +312,32 @@ impl Expression {
     ///
     /// Gives the new iteration space. The leading axis stays leading, so what depends on it stays out of the text.
     pub fn collapse(&mut self, shape: &[usize]) -> Vec<usize> {
+        let axes: Vec<(usize, ())> = shape.iter().map(|&extent| (extent, ())).collect();
+        self.collapse_alike(axes).into_iter().map(|(extent, ())| extent).collect()
+    }
+
+    /// As [`Expression::collapse`], over axes of several kinds: only neighbours of one kind become one. Gives the extent and
+    /// kind of each axis of the new iteration space.
+    pub fn collapse_alike<K: PartialEq>(&mut self, mut axes: Vec<(usize, K)>) -> Vec<(usize, K)> {
         if self.is_positional_by_axis() {
-            return shape.to_vec();
+            return axes;
         }
         let mut accesses: Vec<&mut Access> = self
             .terms
             .iter_mut()
             .filter_map(|t| if let Term::Load { access, .. } = t { Some(access) } else { None })
             .collect();
-        let mut shape = shape.to_vec();
         let mut axis = 0;
-        while axis < shape.len() {
+        while axis < axes.len() {
+            let extent = axes[axis].0;
             let bounded = |a: &Access, axis: usize| a.bounds.iter().any(|b| b.axis == axis);
-            let removable = shape[axis] == 1 && !accesses.iter().any(|a| bounded(a, axis));
+            let removable = extent == 1 && !accesses.iter().any(|a| bounded(a, axis));
             let mergeable = axis > 0
+                && axes[axis - 1].1 == axes[axis].1
                 && accesses.iter().all(|a| {
                     !bounded(a, axis)
                         && !bounded(a, axis - 1)
-                        && a.strides[axis - 1] == a.strides[axis] * shape[axis] as isize
+                        && a.strides[axis - 1] == a.strides[axis] * extent as isize
                 });
             if !removable && !mergeable {
                 axis += 1;
@@ -337,7 +345,7 @@ impl Expression {
             }
             let keep = axis > 0 && !removable;
             if keep {
-                shape[axis - 1] *= shape[axis];
+                axes[axis - 1].0 *= extent;
             }
             for access in &mut accesses {
                 if keep {
@@ -346,9 +354,9 @@ impl Expression {
                 access.strides.remove(axis);
                 access.bounds.iter_mut().filter(|b| b.axis > axis).for_each(|b| b.axis -= 1);
             }
-            shape.remove(axis);
+            axes.remove(axis);
         }
-        shape
+        axes
     }
 
     fn is_positional_by_axis(&self) -> bool {

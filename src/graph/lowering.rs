@@ -54,6 +54,18 @@ pub struct Reduce {
     pub accumulator: Accumulator,
 }
 
+impl Reduce {
+    /// The same work over fewer axes: neighbours that are both combined or both kept become one where every access walks
+    /// them alike. To find an element then takes fewer divisions.
+    #[must_use]
+    pub fn collapsed(mut self) -> Self {
+        let axes = self.shape.iter().enumerate().map(|(axis, &extent)| (extent, self.axes.contains(&axis))).collect();
+        let (shape, combined): (Vec<usize>, Vec<bool>) = self.expression.collapse_alike(axes).into_iter().unzip();
+        let axes = combined.into_iter().enumerate().filter(|(_, combined)| *combined).map(|(axis, _)| axis).collect();
+        Reduce { shape, axes, ..self }
+    }
+}
+
 /// A strided matrix in memory, one a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Matrix {

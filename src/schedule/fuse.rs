@@ -246,7 +246,7 @@ impl Fuser<'_> {
             }
             return Ok(());
         }
-        self.push(label, Work::Reduce(Reduce { expression, ..reduce }), reads, writes);
+        self.push(label, Work::Reduce(Reduce { expression, ..reduce }.collapsed()), reads, writes);
         Ok(())
     }
 

@@ -95,7 +95,7 @@ fn measure(arguments: &Arguments, common: &Common, output: &Output, results: &mu
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|part| name.contains(part.as_str()));
 
     output.text(format_args!("{:<44} {:>10} {:>16} {:>8}", "kernel", "median", "rate", "share"))?;
-    for kernel in suite::kernels(arguments.suite).iter().filter(|kernel| wanted(&kernel.name)) {
+    for kernel in suite::kernels(arguments.suite, device.has_f16()).iter().filter(|kernel| wanted(&kernel.name)) {
         let (record, text) = measure_kernel(kernel, &device, &ceilings)?;
         results.kernels.push(record);
         output.text(text)?;
@@ -105,7 +105,7 @@ fn measure(arguments: &Arguments, common: &Common, output: &Output, results: &mu
         "training step", "median", "images/s", "first", "planned", "at least", "used", "disp."
     ))?;
     let mut traced = arguments.trace.as_deref();
-    for model in suite::models(arguments.suite).iter().filter(|model| wanted(&model.name())) {
+    for model in suite::models(arguments.suite, device.has_f16()).iter().filter(|model| wanted(&model.name())) {
         let (program, record, text) = measure_step(model, &device)?;
         results.steps.push(record);
         output.text(text)?;

@@ -7,10 +7,10 @@ use neuropil::loss::cross_entropy;
 use neuropil::nn::models::{depthwise_cnn, resnet18, resnet20};
 use neuropil::nn::{Activation, Conv2d, Flatten, Linear, MaxPool2d, Module, Sequential};
 use neuropil::ops::conv2d::{Conv2dGradInput, Conv2dGradWeight};
-use neuropil::optim::{Adam, Optimizer};
+use neuropil::optim::{Adam, LossScale, Optimizer};
 use neuropil::shape::Window;
 use neuropil::tensor::Init;
-use neuropil::{DType, Tensor, Trace};
+use neuropil::{DType, Precision, Tensor, Trace};
 
 use serde::Deserialize;
 
@@ -48,6 +48,9 @@ impl Shapes {
 #[derive(Deserialize)]
 struct Product {
     side: usize,
+    /// Operands and result are stored as `f16`.
+    #[serde(default)]
+    half: bool,
     suite: Suite,
 }
 
@@ -59,6 +62,9 @@ struct Convolution {
     channels: usize,
     outputs: usize,
     kernel: usize,
+    /// Operands and result are stored as `f16`.
+    #[serde(default)]
+    half: bool,
     suite: Suite,
 }
 
@@ -68,6 +74,9 @@ pub struct Model {
     network: Network,
     pub batch: usize,
     image: [usize; 3],
+    /// In mixed precision.
+    #[serde(default)]
+    half: bool,
     suite: Suite,
 }
 
@@ -93,7 +102,8 @@ impl Model {
             Network::ResNet18 => "ResNet-18",
         };
         let [height, width, channels] = self.image;
-        format!("{network}, {} of {height}×{width}×{channels}", self.batch)
+        let precision = if self.half { " mixed" } else { "" };
+        format!("{network}{precision}, {} of {height}×{width}×{channels}", self.batch)
     }
 
     /// A training step with Adam on one fixed batch.
@@ -108,9 +118,14 @@ impl Model {
             Network::ResNet20 => resnet20(10),
             Network::ResNet18 => resnet18(10),
         };
+        trace.set_precision(if self.half { Precision::Mixed } else { Precision::F32 });
         let loss = cross_entropy(&network.forward(&trace.scope(), images), &labels, 0.0);
         trace.output("loss", &loss);
-        Adam::new(1e-3).update(trace, &trace.gradients(&loss));
+        if self.half {
+            LossScale::default().minimize(trace, &loss, &Adam::new(1e-3));
+        } else {
+            Adam::new(1e-3).update(trace, &trace.gradients(&loss));
+        }
     }
 }
 
@@ -129,21 +144,33 @@ fn two_convolutions(classes: usize) -> Sequential {
         .named("head", Linear::new(classes))
 }
 
-/// The training steps of a suite.
-pub fn models(suite: Suite) -> Vec<Model> {
-    Shapes::read().steps.into_iter().filter(|model| suite.holds(model.suite)).collect()
+/// The training steps of a suite that a device can do, which may lack `f16`.
+pub fn models(suite: Suite, has_f16: bool) -> Vec<Model> {
+    Shapes::read().steps.into_iter().filter(|model| suite.holds(model.suite) && (has_f16 || !model.half)).collect()
 }
 
 fn operand(trace: &Trace, name: &str, shape: &[usize]) -> Tensor {
     trace.scope().param(name, shape, Init::Uniform { bound: 1.0 })
 }
 
-/// The kernels of a suite.
-pub fn kernels(suite: Suite) -> Vec<Kernel> {
+/// An operand that is stored as `f16` or as `f32`.
+fn operand_as(half: bool, trace: &Trace, name: &str, shape: &[usize]) -> Tensor {
+    let dtype = if half { DType::F16 } else { DType::F32 };
+    trace.scope().shared_state(name, shape, dtype, Init::Uniform { bound: 1.0 })
+}
+
+/// What the name of a kernel says of its precision.
+fn precision(half: bool) -> &'static str {
+    if half { " f16" } else { "" }
+}
+
+/// The kernels of a suite that a device can run, which may lack `f16`.
+pub fn kernels(suite: Suite, has_f16: bool) -> Vec<Kernel> {
     let shapes = Shapes::read();
-    let mut kernels: Vec<Kernel> =
-        shapes.products.iter().filter(|product| suite.holds(product.suite)).map(Product::kernel).collect();
-    for convolution in shapes.convolutions.iter().filter(|convolution| suite.holds(convolution.suite)) {
+    let wanted = |part: Suite, half: bool| suite.holds(part) && (has_f16 || !half);
+    let products = shapes.products.iter().filter(|product| wanted(product.suite, product.half));
+    let mut kernels: Vec<Kernel> = products.map(Product::kernel).collect();
+    for convolution in shapes.convolutions.iter().filter(|of| wanted(of.suite, of.half)) {
         kernels.extend(convolution.kernels());
     }
     kernels.extend(at_memory_speed());
@@ -205,13 +232,13 @@ fn at_memory_speed() -> Vec<Kernel> {
 
 impl Product {
     fn kernel(&self) -> Kernel {
-        let side = self.side;
+        let Product { side, half, .. } = *self;
         let build = move |trace: &Trace| {
-            let (a, b) = (operand(trace, "a", &[side, side]), operand(trace, "b", &[side, side]));
-            trace.output("c", &a.matmul(&b));
+            let operand = |name| operand_as(half, trace, name, &[side, side]);
+            trace.output("c", &operand("a").matmul(&operand("b")));
         };
         let rate = Rate::Operations(2.0 * (side as f64).powi(3));
-        Kernel { name: format!("matmul {side}"), build: Box::new(build), rate }
+        Kernel { name: format!("matmul {side}{}", precision(half)), build: Box::new(build), rate }
     }
 }
 
@@ -225,8 +252,8 @@ enum Pass {
 impl Convolution {
     /// Forward, and both gradients.
     fn kernels(self) -> [Kernel; 3] {
-        let Convolution { batch, side, channels, outputs, kernel, .. } = self;
-        let name = format!("conv {kernel}×{kernel} [{batch},{side},{side},{channels}]→{outputs}");
+        let Convolution { batch, side, channels, outputs, kernel, half, .. } = self;
+        let name = format!("conv {kernel}×{kernel} [{batch},{side},{side},{channels}]→{outputs}{}", precision(half));
         let operations = 2.0 * (batch * side * side * channels * outputs * kernel * kernel) as f64;
         let passes =
             [(Pass::Forward, ""), (Pass::GradInput, ", input gradient"), (Pass::GradWeight, ", weight gradient")];
@@ -238,11 +265,11 @@ impl Convolution {
     }
 
     fn trace(self, pass: Pass, trace: &Trace) {
-        let Convolution { batch, side, channels, outputs, kernel, .. } = self;
+        let Convolution { batch, side, channels, outputs, kernel, half, .. } = self;
         let window = Window::new([kernel, kernel]).padding(kernel / 2);
-        let x = || operand(trace, "x", &[batch, side, side, channels]);
-        let weight = || operand(trace, "weight", &[outputs, kernel, kernel, channels]);
-        let upstream = || operand(trace, "upstream", &[batch, side, side, outputs]);
+        let x = || operand_as(half, trace, "x", &[batch, side, side, channels]);
+        let weight = || operand_as(half, trace, "weight", &[outputs, kernel, kernel, channels]);
+        let upstream = || operand_as(half, trace, "upstream", &[batch, side, side, outputs]);
         let result = match pass {
             Pass::Forward => x().conv2d(&weight(), window, 1),
             Pass::GradInput => {

@@ -29,6 +29,8 @@ struct Suite {
 #[derive(Deserialize)]
 struct Product {
     side: usize,
+    #[serde(default)]
+    half: bool,
     suite: String,
 }
 
@@ -39,6 +41,8 @@ struct Convolution {
     channels: usize,
     outputs: usize,
     kernel: usize,
+    #[serde(default)]
+    half: bool,
     suite: String,
 }
 
@@ -47,6 +51,8 @@ struct Step {
     network: String,
     batch: usize,
     image: [usize; 3],
+    #[serde(default)]
+    half: bool,
     suite: String,
 }
 
@@ -58,16 +64,17 @@ fn main() {
         _ => Device::flex(),
     };
     let full = argument(1, "quick") == "full";
-    let wanted = |suite: &str| full || suite == "quick";
+    // Its CPU and lavapipe backends have no half precision worth a comparison.
+    let wanted = |suite: &str, half: bool| !half && (full || suite == "quick");
     let suite: Suite = serde_json::from_str(include_str!("../../../suite.json")).expect("suite.json is a suite");
     println!("burn 0.22.1, {}", argument(0, "flex"));
-    for product in suite.products.iter().filter(|p| wanted(&p.suite)) {
+    for product in suite.products.iter().filter(|p| wanted(&p.suite, p.half)) {
         product.measure(&device);
     }
-    for convolution in suite.convolutions.iter().filter(|c| wanted(&c.suite)) {
+    for convolution in suite.convolutions.iter().filter(|c| wanted(&c.suite, c.half)) {
         convolution.measure(&device);
     }
-    for step in suite.steps.iter().filter(|s| wanted(&s.suite)) {
+    for step in suite.steps.iter().filter(|s| wanted(&s.suite, s.half)) {
         step.measure(&device);
     }
 }
