@@ -4,10 +4,10 @@
 //! shapes, [`Limits`] and the [`Tiles`] that the caller names, never on the batch size where that can be avoided, so that batch sizes share pipelines.
 
 use super::source::{self, Element, Source, coordinates, narrowed, widened};
-use super::{gemm, reduce};
+use super::{elementwise, gemm, reduce};
 use crate::device::Tiles;
 use crate::dtype::DType;
-use crate::graph::{Expression, Opaque, Pooling, WindowKind};
+use crate::graph::{Opaque, Pooling, WindowKind};
 use crate::schedule::{Epilogue, Schedule, SlotId, Step, Work};
 use crate::shape::Window;
 
@@ -74,7 +74,7 @@ pub fn class(schedule: &Schedule, step: &Step) -> Option<String> {
 /// The dispatches of one step; products with these tiles.
 pub fn lower(schedule: &Schedule, step: &Step, limits: &Limits, tiles: Tiles) -> Vec<Dispatch> {
     match &step.work {
-        Work::Elementwise { shape, expression } => vec![elementwise(schedule, step, shape, expression)],
+        Work::Elementwise { shape, expression } => vec![elementwise::lower(schedule, step, shape, expression)],
         Work::Reduce(reduce) => reduce::lower(schedule, step, reduce),
         Work::Gemm { gemm, epilogue } => gemm::lower(schedule, step, gemm, epilogue.as_ref(), limits, tiles),
         Work::Window { pooling, epilogue } => vec![window(schedule, step, pooling, epilogue.as_ref())],
@@ -158,22 +158,6 @@ impl<'a> Bindings<'a> {
         let index = self.bounds.iter().position(|b| b.slot == slot).expect("every slot of the step is bound");
         format!("b{index}")
     }
-}
-
-fn elementwise(schedule: &Schedule, step: &Step, shape: &[usize], expression: &Expression) -> Dispatch {
-    let mut source = Source::new();
-    source.constant("WORKGROUP", format_args!("{WORKGROUP}u"));
-    let bindings = Bindings::new(schedule, &step.reads, &step.writes);
-    bindings.declare(&mut source, |_| None);
-    let load = |operand: usize, index: &str| bindings.load(step.reads[operand], index);
-    let (body, results) = source.expression(expression, shape, Some("i"), &load);
-    let coordinates = coordinates(expression, shape, "i");
-    let stores = bindings.stores(&step.writes, &results);
-    source.line(&format!("fn compute(i: u32) {{\n{coordinates}{body}{stores}}}"));
-    let len: usize = shape.iter().product();
-    let (text, params) = source.finish(source::ELEMENTWISE, [len as u32, 0, 0, 0], [0; 4]);
-    let (label, form) = (step.label.clone(), "elementwise".to_owned());
-    Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups: len.div_ceil(WORKGROUP) }
 }
 
 /// The constants of `shaders/lib/window.wgsl`.

@@ -6,6 +6,7 @@
 //! nothing here panics. What waits is `async`; [`crate::device`] has the blocking forms.
 
 mod clock;
+mod elementwise;
 mod execute;
 mod gemm;
 mod lower;
