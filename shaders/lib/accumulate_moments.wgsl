@@ -1,17 +1,19 @@
 // Mean and biased variance, by Welford's update and Chan's combination: no cancellation, whatever the mean.
+//
+// Prelude: VALUE, f32 or four of them.
 
 struct Accumulator {
     count: f32,
-    mean: f32,
+    mean: VALUE,
     // Sum of squared deviations from the mean.
-    squares: f32,
+    squares: VALUE,
 }
 
 fn identity() -> Accumulator {
-    return Accumulator(0.0, 0.0, 0.0);
+    return Accumulator(0.0, VALUE(), VALUE());
 }
 
-fn accumulate(a: Accumulator, value: f32, index: u32) -> Accumulator {
+fn accumulate(a: Accumulator, value: VALUE, index: u32) -> Accumulator {
     let count = a.count + 1.0;
     let deviation = value - a.mean;
     let mean = a.mean + deviation / count;

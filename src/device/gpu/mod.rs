@@ -14,6 +14,7 @@ mod operand;
 mod reduce;
 mod source;
 mod tune;
+mod vectors;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
