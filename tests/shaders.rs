@@ -35,7 +35,7 @@ struct Kernel {
 }
 
 /// Every kind of tiles, with the lanes of a subgroup on the adapters that use it.
-const TILES: [(Tiles, usize); 7] = [
+const TILES: [(Tiles, usize); 8] = [
     (Tiles::Staged, 32),
     (Tiles::Large, 32),
     (Tiles::Small, 32),
@@ -43,6 +43,7 @@ const TILES: [(Tiles, usize); 7] = [
     (Tiles::Broadcast, 4),
     (Tiles::Broadcast, 8),
     (Tiles::Broadcast, 32),
+    (Tiles::Winograd, 8),
 ];
 
 /// What lowering all cases gave.
@@ -62,8 +63,7 @@ static LOWERED: LazyLock<Lowered> = LazyLock::new(|| {
                 let origin = format!("{} / {} / {}, {}", family.name, sample.op.name(), case.name, case.direction);
                 let graph = simplify(&case.graph).expect("all cases simplify");
                 for (tiles, lanes) in TILES {
-                    let limits =
-                        Limits { tiles, small: tiles, measured: false, lanes: Some(lanes), workgroups: WORKGROUPS };
+                    let limits = Limits { lanes: Some(lanes), ..common::limits(tiles) };
                     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
                     for step in &schedule.steps {
                         lower(&schedule, step, &limits, tiles)
@@ -94,7 +94,7 @@ fn binding_mistakes(schedule: &Schedule, bindings: &[Bound]) -> Vec<String> {
     let mut mistakes = Vec::new();
     for (i, a) in bindings.iter().enumerate() {
         for (j, b) in bindings.iter().enumerate().skip(i + 1) {
-            let ((arena, first), (other, second)) = (schedule.range(a.slot), schedule.range(b.slot));
+            let ((arena, first), (other, second)) = (a.range(schedule), b.range(schedule));
             if arena != other {
                 continue;
             }

@@ -6,6 +6,7 @@
 //! are the same as in the first variant is not run again.
 
 use crate::check::cases::{Case, Direction};
+use crate::check::winograd::by_winograd;
 use crate::device::{Device, Options, Tiles};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -34,6 +35,8 @@ enum Cases {
     Products,
     /// The same, without views and neighbours: for tiles that share all but their sizes with others that run those.
     Sizes,
+    /// Where there is a convolution that Winograd's filtering fits, with the bounds of that.
+    Filtered,
 }
 
 /// The variants of `device`, the one in which it is used first. On the CPU there are two.
@@ -68,10 +71,15 @@ pub fn variants(device: &Device) -> Vec<Variant> {
             Tiles::Broadcast => "products and convolutions by broadcasts within subgroups, as software rasterisers do",
             Tiles::Large => "products and convolutions through workgroup memory, in large tiles",
             Tiles::Small => "products and convolutions through workgroup memory, in small tiles",
+            Tiles::Winograd => "convolutions of 3×3 by Winograd's minimal filtering, with bounds of their own",
             Tiles::Staged | Tiles::Auto => "products and convolutions through workgroup memory, as hardware GPUs do",
         },
         options: Options { tiles, ..used },
-        cases: if matches!(tiles, Tiles::Large | Tiles::Small) { Cases::Sizes } else { Cases::Products },
+        cases: match tiles {
+            Tiles::Large | Tiles::Small => Cases::Sizes,
+            Tiles::Winograd => Cases::Filtered,
+            _ => Cases::Products,
+        },
     };
     let others = device.tiles().into_iter().skip(1).map(other);
     [as_used, checked, unfused].into_iter().chain(others).collect()
@@ -95,6 +103,7 @@ impl Variant {
                 let roundings = halves(&unfused).saturating_sub(halves(&fused));
                 Ok((steps(&fused) != steps(&unfused)).then(|| rounded(case, roundings)))
             }
+            Cases::Filtered => by_winograd(case),
             Cases::Products | Cases::Sizes => {
                 let schedule = scheduled(device, &case, self.options.unfused)?;
                 let product = schedule.steps.iter().any(|step| matches!(step.work, Work::Gemm { .. }));

@@ -11,6 +11,7 @@ use super::lower::{Bindings, Dispatch, Limits, WORKGROUP};
 use super::operand::{self, Phases};
 use super::reduce;
 use super::source::{self, Element, Source, coordinates};
+use super::winograd;
 use crate::device::Tiles;
 use crate::graph::{Expression, Gemm, Matrix, Operand};
 use crate::schedule::{Schedule, SlotId, Step};
@@ -18,6 +19,9 @@ use crate::shape::Window;
 
 /// The product of the two smaller of rows, columns and terms below which a product is small.
 const SMALL: usize = 256;
+
+/// Channels and outputs from which on Winograd's filtering may pay.
+const FILTERED: usize = 16;
 
 /// What one workgroup computes: `rows × columns` of the result; one invocation computes `micro_rows × micro_columns` of it.
 #[derive(Clone, Copy)]
@@ -41,17 +45,17 @@ enum Blocks {
 }
 
 impl Tile {
-    /// The tile for results of `columns` columns. `tiles` is one that the device has.
+    /// The tile for results of `columns` columns. `tiles` is one that the device has, and no [`Tiles::Winograd`].
     fn choose(columns: usize, tiles: Tiles, lanes: Option<usize>) -> Self {
         let lanes = lanes.unwrap_or(1);
         let blocks = match tiles {
-            Tiles::Auto | Tiles::Staged | Tiles::Large | Tiles::Small => Blocks::Staged,
+            Tiles::Auto | Tiles::Winograd | Tiles::Staged | Tiles::Large | Tiles::Small => Blocks::Staged,
             Tiles::Direct => Blocks::Direct,
             Tiles::Broadcast => Blocks::Broadcast(lanes),
         };
         let [rows, wide, micro_rows, micro_columns] = match (tiles, columns) {
-            (Tiles::Auto | Tiles::Staged, 0..=48) => [64, 32, 8, 4],
-            (Tiles::Auto | Tiles::Staged, _) => [64, 64, 4, 4],
+            (Tiles::Auto | Tiles::Winograd | Tiles::Staged, 0..=48) => [64, 32, 8, 4],
+            (Tiles::Auto | Tiles::Winograd | Tiles::Staged, _) => [64, 64, 4, 4],
             (Tiles::Large, _) => [128, 128, 8, 8],
             (Tiles::Small, _) => [32, 32, 4, 4],
             (Tiles::Direct, 0..=4) => [32, 4, 4, 4],
@@ -226,15 +230,18 @@ impl GemmPlan {
     }
 }
 
-/// Words of scratch memory for the parts of split sums, whichever of its tiles a product may get.
+/// Words of scratch memory for the parts of split sums, or by Winograd for all that is on its way, whichever of its tiles a product may get.
 pub(super) fn workspace(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> usize {
-    let splits = |tiles| GemmPlan::new(gemm, has_epilogue, limits, tiles).splits;
-    let most = candidates(gemm, limits).into_iter().map(splits).max().unwrap_or(1);
-    if most > 1 { most * gemm.groups * gemm.m * gemm.n } else { 0 }
+    let words = |tiles| match GemmPlan::new(gemm, has_epilogue, limits, tiles).splits {
+        _ if tiles == Tiles::Winograd => winograd::workspace(gemm),
+        0..=1 => 0,
+        splits => splits * gemm.groups * gemm.m * gemm.n,
+    };
+    candidates(gemm, limits).into_iter().map(words).max().unwrap_or(0)
 }
 
 /// The tiles of a product by the fixed rule.
-fn rule(gemm: &Gemm, limits: &Limits) -> Tiles {
+pub(super) fn rule(gemm: &Gemm, limits: &Limits) -> Tiles {
     if is_small(gemm) { limits.small } else { limits.tiles }
 }
 
@@ -248,6 +255,10 @@ fn is_small(gemm: &Gemm) -> bool {
 
 /// The tiles that a product may have, the likeliest first: that of the fixed rule.
 pub(super) fn candidates(gemm: &Gemm, limits: &Limits) -> Vec<Tiles> {
+    let filtered = limits.winograd && winograd::fits(gemm);
+    if filtered && !limits.measured {
+        return vec![Tiles::Winograd];
+    }
     let narrow = Narrow::choose(gemm, limits).is_some();
     if narrow || is_small(gemm) || !limits.measured {
         return vec![rule(gemm, limits)];
@@ -262,15 +273,21 @@ pub(super) fn candidates(gemm: &Gemm, limits: &Limits) -> Vec<Tiles> {
         Tiles::Broadcast => limits.lanes.is_some(),
         _ => true,
     };
-    let others = likely.iter().copied().filter(|&tiles| tiles != limits.tiles).filter(possible);
+    // With few channels the transforms take longer than the sums.
+    let filtered = filtered && gemm.n >= FILTERED && gemm.k >= 9 * FILTERED;
+    let likely = filtered.then_some(&Tiles::Winograd).into_iter().chain(likely);
+    let others = likely.copied().filter(|&tiles| tiles != limits.tiles).filter(possible);
     std::iter::once(limits.tiles).chain(others).collect()
 }
 
-/// What products have in common that the same tiles are best for: batch sizes up to a power of two, all else equal.
-pub(super) fn class(gemm: &Gemm, half: bool) -> String {
+/// What products have in common that the same tiles are best for: batch sizes up to a power of two, all else equal, the
+/// candidates too.
+pub(super) fn class(gemm: &Gemm, half: bool, limits: &Limits) -> String {
     let Gemm { groups, m, n, k, a, b, .. } = gemm;
     let (m, k) = (m.next_power_of_two(), k.next_power_of_two());
-    format!("{groups}×{m}×{n}×{k}{}, {} by {}", if half { " f16" } else { "" }, described(a), described(b))
+    let half = if half { " f16" } else { "" };
+    let filtered = if limits.winograd && winograd::fits(gemm) { ", or winograd" } else { "" };
+    format!("{groups}×{m}×{n}×{k}{half}, {} by {}{filtered}", described(a), described(b))
 }
 
 /// An operand in a word or two.
@@ -298,6 +315,10 @@ pub(super) fn lower(
     limits: &Limits,
     tiles: Tiles,
 ) -> Vec<Dispatch> {
+    if tiles == Tiles::Winograd {
+        let filtered = winograd::lower(schedule, step, gemm, epilogue, limits);
+        return filtered.unwrap_or_else(|| lower(schedule, step, gemm, epilogue, limits, rule(gemm, limits)));
+    }
     let plan = GemmPlan::new(gemm, epilogue.is_some(), limits, tiles);
     let total = gemm.groups * gemm.m * gemm.n;
     let parts = step.workspace.filter(|_| plan.splits > 1);
@@ -322,18 +343,7 @@ pub(super) fn lower(
         }
     }
     plan.phases.functions(&mut source, gemm);
-    let store = match epilogue {
-        Some((shape, expression)) => {
-            let load = |operand: usize, index: &str| match operand {
-                0 => "value".to_owned(),
-                other => bindings.load(step.reads[other + 1], index),
-            };
-            let (body, results) = source.expression(expression, shape, Some("i"), &load);
-            coordinates(expression, shape, "i") + &body + &bindings.stores(&step.writes, &results)
-        }
-        None => bindings.stores(&target, &["value".to_owned()]),
-    };
-    source.line(&format!("fn store(i: u32, value: f32) {{\n{store}}}"));
+    store(&mut source, &bindings, step, &target, epilogue);
     let extents = [plan.phases.m, gemm.n, plan.phases.k, gemm.groups].map(|v| v as u32);
     let sizes = [plan.splits, plan.per_split, 0, total].map(|v| v as u32);
     let (text, params) = source.finish(kernel, extents, sizes);
@@ -347,4 +357,26 @@ pub(super) fn lower(
         }
         None => vec![product],
     }
+}
+
+/// `store`, which writes an element of the product to `target`, or what the epilogue makes of it to the step's results.
+pub(super) fn store(
+    source: &mut Source,
+    bindings: &Bindings<'_>,
+    step: &Step,
+    target: &[SlotId],
+    epilogue: Option<&(Vec<usize>, Expression)>,
+) {
+    let store = match epilogue {
+        Some((shape, expression)) => {
+            let load = |operand: usize, index: &str| match operand {
+                0 => "value".to_owned(),
+                other => bindings.load(step.reads[other + 1], index),
+            };
+            let (body, results) = source.expression(expression, shape, Some("i"), &load);
+            coordinates(expression, shape, "i") + &body + &bindings.stores(&step.writes, &results)
+        }
+        None => bindings.stores(target, &["value".to_owned()]),
+    };
+    source.line(&format!("fn store(i: u32, value: f32) {{\n{store}}}"));
 }
