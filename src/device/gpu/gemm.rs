@@ -165,10 +165,10 @@ impl fmt::Display for Form {
 }
 
 /// How a product is spread over workgroups.
-struct GemmPlan {
+pub(super) struct GemmPlan {
     form: Form,
     phases: Phases,
-    workgroups: usize,
+    pub workgroups: usize,
     /// Workgroups that share the sum of one element.
     splits: usize,
     /// Terms of the sum that each adds.
@@ -176,7 +176,7 @@ struct GemmPlan {
 }
 
 impl GemmPlan {
-    fn new(gemm: &Gemm, has_epilogue: bool, limits: &Limits, tiles: Tiles) -> Self {
+    pub(super) fn new(gemm: &Gemm, has_epilogue: bool, limits: &Limits, tiles: Tiles) -> Self {
         let phases = Phases::new(gemm);
         let (m, n, k) = (phases.m, gemm.n, phases.k.max(1));
         // Invocations or tiles of one split, and how many of them are a workgroup.
@@ -202,6 +202,56 @@ impl GemmPlan {
         GemmPlan { form, phases, workgroups: (units * splits).div_ceil(per_workgroup), splits, per_split }
     }
 
+    /// The form of the kernel, for people.
+    pub(super) fn form(&self) -> String {
+        self.form.to_string()
+    }
+
+    /// The kernel for the operands of `step`, which writes elements of the product to `target`, or what the epilogue makes
+    /// of them to the step's results.
+    pub(super) fn kernel<'a>(
+        &self,
+        schedule: &'a Schedule,
+        step: &Step,
+        gemm: &Gemm,
+        epilogue: Option<&(Vec<usize>, Expression)>,
+        target: &[SlotId],
+    ) -> Kernel<'a> {
+        let mut source = Source::new();
+        let text = self.constants(&mut source);
+        let bindings = Bindings::new(schedule, &step.reads, target);
+        // One binding has one type: a tensor that is also used otherwise is read by scalars.
+        let tiled = matches!(self.form, Form::Tiled(_));
+        let vectors = operand::vectors(gemm).map(|vector| vector && tiled);
+        let vector = |slot: SlotId| {
+            let otherwise = step.reads[2..].contains(&slot) || target.contains(&slot);
+            !otherwise && (0..2).all(|o| step.reads[o] != slot || vectors[o])
+        };
+        bindings.declare(&mut source, |slot| {
+            (step.reads[..2].contains(&slot) && vector(slot)).then_some(Element::Vector(bindings.dtype(slot)))
+        });
+        for (name, operand, slot) in [("a", &gemm.a, step.reads[0]), ("b", &gemm.b, step.reads[1])] {
+            operand::elements(&mut source, name, operand, &bindings.name(slot), vector(slot));
+            if tiled {
+                operand::blocks(&mut source, name, operand, vector(slot));
+            }
+        }
+        self.phases.functions(&mut source, gemm);
+        let store = match epilogue {
+            Some((shape, expression)) => {
+                let load = |operand: usize, index: &str| match operand {
+                    0 => "value".to_owned(),
+                    other => bindings.load(step.reads[other + 1], index),
+                };
+                let (body, results) = source.expression(expression, shape, Some("i"), &load);
+                coordinates(expression, shape, "i") + &body + &bindings.stores(&step.writes, &results)
+            }
+            None => bindings.stores(target, &["value".to_owned()]),
+        };
+        source.line(&format!("fn store(i: u32, value: f32) {{\n{store}}}"));
+        Kernel { source, bindings, text }
+    }
+
     /// Declares what the kernel is told of its form; gives the kernel.
     fn constants(&self, source: &mut Source) -> &'static str {
         source.constant("OUTSIDE", "vec3<u32>(0xffffffffu)");
@@ -217,6 +267,7 @@ impl GemmPlan {
                     source.constant(name, format_args!("{value}u"));
                 }
                 source.alias("Four", "array<vec3<u32>, 4>");
+                source.library(source::MATMUL_TILE);
                 tile.form(source);
                 source::MATMUL
             }
@@ -230,6 +281,14 @@ impl GemmPlan {
     }
 }
 
+/// A kernel but for its sizes.
+pub(super) struct Kernel<'a> {
+    pub source: Source,
+    pub bindings: Bindings<'a>,
+    /// The kernel's file.
+    pub text: &'static str,
+}
+
 /// Words of scratch memory for the parts of split sums, or by Winograd for all that is on its way, whichever of its tiles a product may get.
 pub(super) fn workspace(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> usize {
     let words = |tiles| match GemmPlan::new(gemm, has_epilogue, limits, tiles).splits {
@@ -241,7 +300,7 @@ pub(super) fn workspace(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> usi
 }
 
 /// The tiles of a product by the fixed rule.
-pub(super) fn rule(gemm: &Gemm, limits: &Limits) -> Tiles {
+fn rule(gemm: &Gemm, limits: &Limits) -> Tiles {
     if is_small(gemm) { limits.small } else { limits.tiles }
 }
 
@@ -323,30 +382,10 @@ pub(super) fn lower(
     let total = gemm.groups * gemm.m * gemm.n;
     let parts = step.workspace.filter(|_| plan.splits > 1);
     let target: Vec<SlotId> = parts.map_or_else(|| step.writes.clone(), |parts| vec![parts]);
-    let mut source = Source::new();
-    let kernel = plan.constants(&mut source);
-    let bindings = Bindings::new(schedule, &step.reads, &target);
-    // One binding has one type: a tensor that is also used otherwise is read by scalars.
-    let tiled = matches!(plan.form, Form::Tiled(_));
-    let vectors = operand::vectors(gemm).map(|vector| vector && tiled);
-    let vector = |slot: SlotId| {
-        let otherwise = step.reads[2..].contains(&slot) || target.contains(&slot);
-        !otherwise && (0..2).all(|o| step.reads[o] != slot || vectors[o])
-    };
-    bindings.declare(&mut source, |slot| {
-        (step.reads[..2].contains(&slot) && vector(slot)).then_some(Element::Vector(bindings.dtype(slot)))
-    });
-    for (name, operand, slot) in [("a", &gemm.a, step.reads[0]), ("b", &gemm.b, step.reads[1])] {
-        operand::elements(&mut source, name, operand, &bindings.name(slot), vector(slot));
-        if tiled {
-            operand::blocks(&mut source, name, operand, vector(slot));
-        }
-    }
-    plan.phases.functions(&mut source, gemm);
-    store(&mut source, &bindings, step, &target, epilogue);
+    let Kernel { source, bindings, text } = plan.kernel(schedule, step, gemm, epilogue, &target);
     let extents = [plan.phases.m, gemm.n, plan.phases.k, gemm.groups].map(|v| v as u32);
     let sizes = [plan.splits, plan.per_split, 0, total].map(|v| v as u32);
-    let (text, params) = source.finish(kernel, extents, sizes);
+    let (text, params) = source.finish(text, extents, sizes);
     let workgroups = plan.workgroups;
     let (label, form) = (step.label.clone(), plan.form.to_string());
     let product = Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups };
@@ -357,26 +396,4 @@ pub(super) fn lower(
         }
         None => vec![product],
     }
-}
-
-/// `store`, which writes an element of the product to `target`, or what the epilogue makes of it to the step's results.
-pub(super) fn store(
-    source: &mut Source,
-    bindings: &Bindings<'_>,
-    step: &Step,
-    target: &[SlotId],
-    epilogue: Option<&(Vec<usize>, Expression)>,
-) {
-    let store = match epilogue {
-        Some((shape, expression)) => {
-            let load = |operand: usize, index: &str| match operand {
-                0 => "value".to_owned(),
-                other => bindings.load(step.reads[other + 1], index),
-            };
-            let (body, results) = source.expression(expression, shape, Some("i"), &load);
-            coordinates(expression, shape, "i") + &body + &bindings.stores(&step.writes, &results)
-        }
-        None => bindings.stores(target, &["value".to_owned()]),
-    };
-    source.line(&format!("fn store(i: u32, value: f32) {{\n{store}}}"));
 }

@@ -1,18 +1,19 @@
 //! Convolutions of 3×3 with stride 1, and their input gradients, by Winograd's minimal filtering F(2×2, 3×3): 16 products
 //! in place of 36.
 //!
-//! Three kernels of their own ([`source::WINOGRAD_FILTERS`] and its neighbours) transform filters, image and result; between
-//! them are 16 products of matrices, groups of one product in the tiles that any other has. All pass through the step's
-//! workspace, so that is what bounds how many tiles of the image are on their way at a time: a step is as many rounds of
-//! three dispatches as it takes, after one for the filters. What rounds is more than in the sum itself, which
-//! [`crate::schedule::evaluate`] has a bound for. Before: [`super::gemm`], which asks whether a product [`fits`].
+//! Two kernels transform filters and image, a third computes 16 products of matrices and transforms them to the result as
+//! they come: groups of one product, by whichever blocks any other has. Transformed filters and tiles of the image lie in the
+//! step's workspace, so that is what bounds how many tiles are on their way at a time: a step is as many rounds of two
+//! dispatches as it takes, after one for the filters. What rounds is more than in the sum itself;
+//! [`crate::schedule::evaluate`] has a bound for it. Before: [`super::gemm`], which asks whether a product [`fits`].
 
-use super::gemm;
+use super::gemm::{GemmPlan, Kernel};
 use super::lower::{Bindings, Bound, Dispatch, Limits, WORKGROUP};
 use super::source::{self, Element, Source};
+use crate::device::Tiles;
 use crate::dtype::DType;
-use crate::graph::{Access, Expression, Filtering, Gemm, Matrix, Operand, TensorType};
-use crate::schedule::{Origin, Place, Schedule, Slot, SlotId, Step, Work, aligned};
+use crate::graph::{Expression, Filtering, Gemm, Matrix, Operand, TensorType};
+use crate::schedule::{Origin, Place, Schedule, Slot, SlotId, Step, aligned};
 
 /// Words of the workspace at most: 16 MiB.
 const WORKSPACE: usize = 4 << 20;
@@ -42,19 +43,18 @@ impl Plan {
         let grid = filtering.result.map(|extent| extent.div_ceil(2));
         let tiles = filtering.images * grid[0] * grid[1];
         let left = WORKSPACE.checked_sub(PRODUCTS * channels * outputs)?;
-        let round = tiles.min(left / (PRODUCTS * (channels + outputs)));
+        let round = tiles.min(left / (PRODUCTS * channels));
         (round >= tiles.min(FEWEST)).then_some(Plan { filtering, channels, outputs, grid, tiles, round })
     }
 
-    /// Words of transformed filters, of the transformed tiles of a round, and of their products.
-    fn words(&self) -> [usize; 3] {
+    /// Words of transformed filters, and of the transformed tiles of a round.
+    fn words(&self) -> [usize; 2] {
         let Plan { channels, outputs, round, .. } = *self;
-        [channels * outputs, channels * round, outputs * round].map(|elements| aligned(PRODUCTS * elements))
+        [channels * outputs, channels * round].map(|elements| aligned(PRODUCTS * elements))
     }
 
-    /// What all kernels know of the tiles.
+    /// What kernels know of the tiles.
     fn constants(&self, source: &mut Source) {
-        source.constant("WORKGROUP", format_args!("{WORKGROUP}u"));
         source.constant("TILES_H", format_args!("{}u", self.grid[0]));
         source.constant("TILES_W", format_args!("{}u", self.grid[1]));
     }
@@ -89,13 +89,12 @@ pub(super) fn lower(
     let reads = step.reads.iter().map(|&slot| slots.whole(slot)).collect();
     let writes = step.writes.iter().map(|&slot| slots.whole(slot)).collect();
     let step = Step { label: step.label.clone(), work: step.work.clone(), reads, writes, workspace: None };
-    let kernels = Kernels { plan: &plan, schedule: &slots.local, step: &step, parts };
+    let kernels = Kernels { plan: &plan, schedule: &slots.local, step: &step, parts, limits };
     let mut dispatches = vec![kernels.filters()];
     for first in (0..plan.tiles).step_by(plan.round) {
         let tiles = plan.round.min(plan.tiles - first);
         dispatches.push(kernels.tiles(first, tiles));
-        dispatches.extend(kernels.products(tiles, limits));
-        dispatches.push(kernels.results(epilogue, first, tiles));
+        dispatches.push(kernels.products(epilogue, first, tiles));
     }
     dispatches.iter_mut().flat_map(|dispatch| &mut dispatch.bindings).for_each(|bound| slots.restore(bound));
     Some(dispatches)
@@ -139,17 +138,24 @@ struct Kernels<'a> {
     plan: &'a Plan,
     schedule: &'a Schedule,
     step: &'a Step,
-    /// Filters, tiles, products.
-    parts: [SlotId; 3],
+    /// Filters and tiles.
+    parts: [SlotId; 2],
+    limits: &'a Limits,
 }
 
 impl Kernels<'_> {
-    fn dispatch(&self, form: &str, source: Source, bindings: Bindings<'_>, numbers: [[usize; 4]; 2]) -> Dispatch {
-        let invocations = numbers[0][0];
+    fn dispatch(
+        &self,
+        (kernel, form): (&'static str, &str),
+        source: Source,
+        bindings: Bindings<'_>,
+        numbers: [[usize; 4]; 2],
+        workgroups: usize,
+    ) -> Dispatch {
         let [extents, sizes] = numbers.map(|numbers| numbers.map(|number| number as u32));
-        let (text, params) = source.finish(source::ELEMENTWISE, extents, sizes);
+        let (text, params) = source.finish(kernel, extents, sizes);
         let (label, form) = (self.step.label.clone(), format!("winograd {form}"));
-        Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups: invocations.div_ceil(WORKGROUP) }
+        Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups }
     }
 
     fn filters(&self) -> Dispatch {
@@ -169,7 +175,8 @@ impl Kernels<'_> {
         source.line(&format!("fn store(i: u32, value: f32) {{\n{store}}}"));
         source.library(source::WINOGRAD_FILTERS);
         let extents = [channels * outputs, outputs, filtering.channels, filtering.outputs];
-        self.dispatch("filters", source, bindings, [extents, [channels, 0, 0, 0]])
+        let workgroups = extents[0].div_ceil(WORKGROUP);
+        self.dispatch((source::ELEMENTWISE, "filters"), source, bindings, [extents, [channels, 0, 0, 0]], workgroups)
     }
 
     fn tiles(&self, first: usize, tiles: usize) -> Dispatch {
@@ -177,6 +184,7 @@ impl Kernels<'_> {
         let (image, part) = (self.step.reads[0], self.parts[1]);
         let mut source = Source::new();
         self.plan.constants(&mut source);
+        source.constant("WORKGROUP", format_args!("{WORKGROUP}u"));
         source.constant("ORIGIN_H", format_args!("{}i", filtering.origin[0]));
         source.constant("ORIGIN_W", format_args!("{}i", filtering.origin[1]));
         let bindings = Bindings::new(self.schedule, &[image], &[part]);
@@ -205,11 +213,13 @@ impl Kernels<'_> {
         let part = bindings.name(part);
         source.line(&format!("fn store(i: u32, four: vec4<f32>) {{\n    {part}[i] = four;\n}}"));
         source.library(source::WINOGRAD_TILES);
-        self.dispatch("tiles", source, bindings, [[tiles * quads, quads, 0, 0], [first, tiles, 0, 0]])
+        let numbers = [[tiles * quads, quads, 0, 0], [first, tiles, 0, 0]];
+        let workgroups = numbers[0][0].div_ceil(WORKGROUP);
+        self.dispatch((source::ELEMENTWISE, "tiles"), source, bindings, numbers, workgroups)
     }
 
-    fn products(&self, tiles: usize, limits: &Limits) -> Vec<Dispatch> {
-        let Plan { channels, outputs, .. } = *self.plan;
+    fn products(&self, epilogue: Option<&(Vec<usize>, Expression)>, first: usize, tiles: usize) -> Dispatch {
+        let Plan { filtering, channels, outputs, .. } = *self.plan;
         let matrix = |across: usize, down: usize| Matrix { row: across, column: 1, group: across * down };
         let gemm = Gemm {
             groups: PRODUCTS,
@@ -220,35 +230,22 @@ impl Kernels<'_> {
             b: Operand::Matrix(matrix(outputs, channels)),
             output: matrix(outputs, tiles),
         };
-        // With an epilogue, even this one, sums are not split.
-        let all = vec![PRODUCTS * tiles * outputs];
-        let unchanged = Expression::load(0, Access::identity(&all), DType::F32);
-        let [filters, image, products] = self.parts;
-        let step = Step {
-            label: self.step.label.clone(),
-            work: Work::Gemm { gemm: gemm.clone(), epilogue: None },
-            reads: vec![image, filters],
-            writes: vec![products],
-            workspace: None,
+        // Four results are on their way beside each sum, so those must be few.
+        let blocks = match self.limits.tiles {
+            Tiles::Direct | Tiles::Broadcast => self.limits.tiles,
+            _ => Tiles::Small,
         };
-        gemm::lower(self.schedule, &step, &gemm, Some(&(all, unchanged)), limits, gemm::rule(&gemm, limits))
-    }
-
-    fn results(&self, epilogue: Option<&(Vec<usize>, Expression)>, first: usize, tiles: usize) -> Dispatch {
-        let Plan { filtering, outputs, .. } = *self.plan;
-        let (part, quads) = (self.parts[2], outputs / 4);
-        let mut source = Source::new();
+        let plan = GemmPlan::new(&gemm, true, self.limits, blocks);
+        let [filters, image] = self.parts;
+        let reads = [image, filters].into_iter().chain(self.step.reads[2..].iter().copied()).collect();
+        let step = Step { reads, ..self.step.clone() };
+        let Kernel { mut source, bindings, .. } = plan.kernel(self.schedule, &step, &gemm, epilogue, &step.writes);
         self.plan.constants(&mut source);
         source.constant("RESULT_H", format_args!("{}u", filtering.result[0]));
         source.constant("RESULT_W", format_args!("{}u", filtering.result[1]));
-        let reads: Vec<SlotId> = std::iter::once(part).chain(self.step.reads[2..].iter().copied()).collect();
-        let bindings = Bindings::new(self.schedule, &reads, &self.step.writes);
-        bindings.declare(&mut source, |slot| (slot == part).then_some(Element::Vector(DType::F32)));
-        let products = bindings.name(part);
-        source.line(&format!("fn product_four(i: u32) -> vec4<f32> {{\n    return {products}[i];\n}}"));
-        gemm::store(&mut source, &bindings, self.step, &self.step.writes, epilogue);
-        source.library(source::WINOGRAD_RESULTS);
-        let extents = [tiles * quads, quads, filtering.outputs, 0];
-        self.dispatch("results", source, bindings, [extents, [first, tiles, 0, 0]])
+        let numbers = [[tiles, outputs, channels, 0], [first, filtering.outputs, 0, 0]];
+        let form = format!("products, {}", plan.form());
+        let workgroups = plan.workgroups / PRODUCTS;
+        self.dispatch((source::WINOGRAD_PRODUCTS, &form), source, bindings, numbers, workgroups)
     }
 }

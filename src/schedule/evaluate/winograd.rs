@@ -19,11 +19,11 @@ const B: [[f64; 4]; 4] = [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.
 const G: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 const A: [[f64; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]];
 
-/// Additions, one after the other, on the way through each transform, and one rounding of a product.
+/// Roundings on the way through each transform, by additions one after the other at most, and the one of a product.
 const OF_PIXELS: f64 = 2.0;
 const OF_FILTERS: f64 = 4.0;
 const OF_PRODUCT: f64 = 1.0;
-const OF_RESULT: f64 = 4.0;
+const OF_RESULT: f64 = 8.0;
 
 /// Element (`row`, `column`) of `gemm`, which is the convolution `filtering`.
 ///
