@@ -66,8 +66,9 @@ pub fn forms_of(path: &str) -> Vec<Form> {
         // Some have several blocks across, some down.
         "lib/matmul_staged.wgsl" => &[Tiles::Staged, Tiles::Large],
         "lib/matmul_broadcast.wgsl" => &[Tiles::Broadcast],
+        "lib/winograd_filters.wgsl" | "lib/winograd_tiles.wgsl" | "lib/winograd_products.wgsl" => &[Tiles::Winograd],
         // Direct tiles have unequal numbers of lanes across and down, the others of blocks.
-        "matmul.wgsl" => &[Tiles::Direct, Tiles::Broadcast, Tiles::Staged],
+        "matmul.wgsl" | "lib/matmul_tile.wgsl" => &[Tiles::Direct, Tiles::Broadcast, Tiles::Staged],
         _ => &[Tiles::Direct],
     };
     [false, true].into_iter().flat_map(|checked| tiles.iter().map(move |&tiles| Form { tiles, checked })).collect()
@@ -80,7 +81,7 @@ impl Corpus {
         let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
         let mut kernels = Vec::new();
         let mut named = Vec::new();
-        let forms = [Tiles::Direct, Tiles::Staged, Tiles::Large, Tiles::Broadcast];
+        let forms = [Tiles::Direct, Tiles::Staged, Tiles::Large, Tiles::Broadcast, Tiles::Winograd];
         let forms = forms.into_iter().filter(|&tiles| tiles != Tiles::Broadcast || lanes.is_some());
         for (name, case) in all_cases() {
             let graph = simplify(&case.graph).expect("all cases simplify");

@@ -146,7 +146,7 @@ struct Kernels<'a> {
 impl Kernels<'_> {
     fn dispatch(
         &self,
-        (kernel, form): (&'static str, &str),
+        (kernel, label, form): (&'static str, &str, &str),
         source: Source,
         bindings: Bindings<'_>,
         numbers: [[usize; 4]; 2],
@@ -154,7 +154,7 @@ impl Kernels<'_> {
     ) -> Dispatch {
         let [extents, sizes] = numbers.map(|numbers| numbers.map(|number| number as u32));
         let (text, params) = source.finish(kernel, extents, sizes);
-        let (label, form) = (self.step.label.clone(), format!("winograd {form}"));
+        let (label, form) = (format!("{}{label}", self.step.label), format!("winograd {form}"));
         Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups }
     }
 
@@ -176,7 +176,13 @@ impl Kernels<'_> {
         source.library(source::WINOGRAD_FILTERS);
         let extents = [channels * outputs, outputs, filtering.channels, filtering.outputs];
         let workgroups = extents[0].div_ceil(WORKGROUP);
-        self.dispatch((source::ELEMENTWISE, "filters"), source, bindings, [extents, [channels, 0, 0, 0]], workgroups)
+        self.dispatch(
+            (source::ELEMENTWISE, " (filters)", "filters"),
+            source,
+            bindings,
+            [extents, [channels, 0, 0, 0]],
+            workgroups,
+        )
     }
 
     fn tiles(&self, first: usize, tiles: usize) -> Dispatch {
@@ -215,7 +221,7 @@ impl Kernels<'_> {
         source.library(source::WINOGRAD_TILES);
         let numbers = [[tiles * quads, quads, 0, 0], [first, tiles, 0, 0]];
         let workgroups = numbers[0][0].div_ceil(WORKGROUP);
-        self.dispatch((source::ELEMENTWISE, "tiles"), source, bindings, numbers, workgroups)
+        self.dispatch((source::ELEMENTWISE, " (tiles)", "tiles"), source, bindings, numbers, workgroups)
     }
 
     fn products(&self, epilogue: Option<&(Vec<usize>, Expression)>, first: usize, tiles: usize) -> Dispatch {
@@ -246,6 +252,6 @@ impl Kernels<'_> {
         let numbers = [[tiles, outputs, channels, 0], [first, filtering.outputs, 0, 0]];
         let form = format!("products, {}", plan.form());
         let workgroups = plan.workgroups / PRODUCTS;
-        self.dispatch((source::WINOGRAD_PRODUCTS, &form), source, bindings, numbers, workgroups)
+        self.dispatch((source::WINOGRAD_PRODUCTS, "", &form), source, bindings, numbers, workgroups)
     }
 }
