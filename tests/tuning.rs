@@ -127,8 +127,8 @@ fn training_is_the_same_with_and_without_fusion_and_tuning() {
 /// What a convolution gives, and the gradient of its image: in channels enough for Winograd's filtering to be measured.
 fn convolutions(device: &Device) -> Program {
     Program::compile("convolutions", &Store::new(device, 0), Mode::Train, |trace| {
-        let x = trace.input("x", &[3, 9, 14, 20], DType::F32);
-        let weight = trace.input("weight", &[24, 3, 3, 20], DType::F32);
+        let x = trace.input("x", &[3, 9, 14, 32], DType::F32);
+        let weight = trace.input("weight", &[36, 3, 3, 32], DType::F32);
         let y = x.conv2d(&weight, Window::new([3, 3]).padding(1), 1).relu();
         trace.output("y", &y);
         trace.output("gradient", &trace.gradient(&(&y * &y).sum_all(), &[&x])[0]);
@@ -141,7 +141,7 @@ fn measured_convolutions(device: &Device) -> Tunings {
     let array = |shape: &[usize], seed| {
         Array::from_fn(shape, |i| ((i[0] * 5 + i[1] * 7 + i[2] * 11 + i[3] * 3 + seed) % 13) as f32 / 13.0 - 0.5)
     };
-    let (x, weight) = (array(&[3, 9, 14, 20], 1), array(&[24, 3, 3, 20], 2));
+    let (x, weight) = (array(&[3, 9, 14, 32], 1), array(&[36, 3, 3, 32], 2));
     let call = |device: &Device| convolutions(device).call(&[("x", &x), ("weight", &weight)]).unwrap();
     let (got, wanted) = (call(device), call(&Device::cpu()));
     for (name, wanted) in wanted {

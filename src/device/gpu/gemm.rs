@@ -20,8 +20,9 @@ use crate::shape::Window;
 /// The product of the two smaller of rows, columns and terms below which a product is small.
 const SMALL: usize = 256;
 
-/// Channels and outputs from which on Winograd's filtering may pay.
-const FILTERED: usize = 16;
+/// Channels and outputs from which on Winograd's filtering may pay. With fewer it may be so slow that the tuner would not try
+/// it again where it does.
+const FILTERED: usize = 32;
 
 /// What one workgroup computes: `rows × columns` of the result; one invocation computes `micro_rows × micro_columns` of it.
 #[derive(Clone, Copy)]
@@ -332,7 +333,6 @@ pub(super) fn candidates(gemm: &Gemm, limits: &Limits) -> Vec<Tiles> {
         Tiles::Broadcast => limits.lanes.is_some(),
         _ => true,
     };
-    // With few channels the transforms take longer than the sums.
     let filtered = filtered && gemm.n >= FILTERED && gemm.k >= 9 * FILTERED;
     let likely = filtered.then_some(&Tiles::Winograd).into_iter().chain(likely);
     let others = likely.copied().filter(|&tiles| tiles != limits.tiles).filter(possible);
