@@ -16,27 +16,10 @@
 // A product may come in PHASES, parts with rows and sums of their own (shaders/lib/operand_covering.wgsl): M and K are then
 // those of the largest phase.
 //
-// Prelude: ROWS, COLUMNS, MICRO_ROWS, MICRO_COLUMNS, products(part, lane); PHASES, begin_phase(phase), which gives the end of its
+// Prelude: that of shaders/lib/matmul_tile.wgsl; products(part, lane); PHASES, begin_phase(phase), which gives the end of its
 // sums; Four = four decoded indices; a_rows(row, group), a_columns(k, group, end), a_block(rows, columns); b_rows(k, group,
 // end), b_columns(column, group), b_block(rows, columns); store(i, value) at i = c_row(row, group) + c_column(column), unless
 // c_row is NOWHERE; params.extents = (M, N, K, groups); params.sizes = (splits, k a split, -, elements of C).
-
-const LANES_ACROSS = COLUMNS / MICRO_COLUMNS;
-const LANES_DOWN = ROWS / MICRO_ROWS;
-const WORKGROUP = LANES_ACROSS * LANES_DOWN;
-const ROW_BLOCKS = MICRO_ROWS / 4u;
-const COLUMN_BLOCKS = MICRO_COLUMNS / 4u;
-
-alias Sums = array<mat4x4<f32>, ROW_BLOCKS * COLUMN_BLOCKS>;
-
-// What a workgroup computes: a tile of the result, and which terms of the sums. The same for all its invocations.
-struct Part {
-    first_row: u32,
-    first_column: u32,
-    group: u32,
-    begin: u32,
-    end: u32,
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

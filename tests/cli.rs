@@ -243,6 +243,8 @@ fn tiles_are_measured_once() {
     folder.write("tunings.json", b"nonsense");
     neuropil(&train).failed(&["tunings.json", "no file of tunings", "remove it"]);
     neuropil("train --deterministic --tune full").failed(&["--deterministic", "--tune"]);
+    neuropil("train --deterministic --winograd").failed(&["--deterministic", "--winograd"]);
+    neuropil("bench --tune off --winograd").failed(&["--winograd", "chosen by measurement", "leave it out"]);
 }
 
 #[test]

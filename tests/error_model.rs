@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use neuropil::check::{Case, cases, error_model, fresh, reference};
+use neuropil::check::{Case, by_winograd, cases, error_model, fresh, reference};
 use neuropil::graph::{Graph, Leaf, TensorType};
 use neuropil::ops::REGISTRY;
 use neuropil::random::Stream;
+use neuropil::schedule::evaluate::Products;
+use neuropil::shape::Window;
 use neuropil::{Array, DType};
 
 /// The cases of all samples that the model judges, at their own inputs and at fresh ones.
@@ -29,10 +31,11 @@ fn results(case: &Case, leaves: &BTreeMap<String, Array>) -> reference::Evaluati
     reference::run(&case.graph, &leaves, DType::F64).unwrap()
 }
 
-#[test]
-fn no_last_element_of_an_operand_can_be_missing() {
+/// Zeros the last element of each operand of each case; gives how many times that shows, and how many times it does not
+/// although something changes.
+fn missing_elements(cases: impl Iterator<Item = (String, Case)>) -> (usize, Vec<String>) {
     let (mut missing, mut unread, mut hidden) = (0, 0, Vec::new());
-    for (name, case) in judged() {
+    for (name, case) in cases {
         for (input, array) in case.leaves.iter().filter(|(_, array)| array.dtype().is_float() && !array.is_empty()) {
             let mut elements = array.to_f64_vec();
             let finite = elements.iter().all(|x| x.is_finite());
@@ -57,7 +60,21 @@ fn no_last_element_of_an_operand_can_be_missing() {
         }
     }
     println!("{missing} missing elements show, {unread} are not read");
+    (missing, hidden)
+}
+
+#[test]
+fn no_last_element_of_an_operand_can_be_missing() {
+    let (missing, hidden) = missing_elements(judged());
     assert!(missing > 500, "{missing}");
+    assert!(hidden.is_empty(), "{} hide:\n{}", hidden.len(), hidden.join("\n"));
+}
+
+#[test]
+fn nor_within_the_bounds_of_winograd() {
+    let of_case = |(name, case): (String, Case)| Some((name, by_winograd(case).unwrap()?));
+    let (missing, hidden) = missing_elements(judged().filter_map(of_case));
+    assert!(missing > 50, "{missing}");
     assert!(hidden.is_empty(), "{} hide:\n{}", hidden.len(), hidden.join("\n"));
 }
 
@@ -174,4 +191,106 @@ fn exact_samples_are_right_in_f32_at_any_fresh_inputs() {
         }
     }
     assert!(count > 1000, "{count}");
+}
+
+/// The convolution of one image of 6×6 with one filter, padded to the same size, by F(2×2, 3×3) in `f32`.
+fn winograd_in_f32(image: &[f32], weight: &[f32], channels: usize) -> Vec<f32> {
+    let turned = |m: Vec<Vec<f32>>| (0..m[0].len()).map(|j| m.iter().map(|line| line[j]).collect()).collect();
+    // A transform of the lines of a matrix, then of its columns.
+    fn both(
+        f: &dyn Fn(&[f32]) -> Vec<f32>,
+        turned: &dyn Fn(Vec<Vec<f32>>) -> Vec<Vec<f32>>,
+        m: &[Vec<f32>],
+    ) -> Vec<Vec<f32>> {
+        let lines = turned(m.iter().map(|line| f(line)).collect());
+        turned(lines.iter().map(|line| f(line)).collect())
+    }
+    let of_pixels = |d: &[f32]| vec![d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
+    let of_filter = |g: &[f32]| vec![g[0], 0.5 * (g[0] + g[1] + g[2]), 0.5 * (g[0] - g[1] + g[2]), g[2]];
+    let of_result = |m: &[f32]| vec![m[0] + m[1] + m[2], m[1] - m[2] - m[3]];
+    let pixel = |y: usize, x: usize, c: usize| {
+        let inside = (1..=6).contains(&y) && (1..=6).contains(&x);
+        if inside { image[((y - 1) * 6 + x - 1) * channels + c] } else { 0.0 }
+    };
+    let mut result = vec![0.0; 36];
+    for (ty, tx) in (0..9).map(|tile| (2 * (tile / 3), 2 * (tile % 3))) {
+        let mut sums = vec![vec![0f32; 4]; 4];
+        for c in 0..channels {
+            let tile: Vec<Vec<f32>> = (0..4).map(|h| (0..4).map(|w| pixel(ty + h, tx + w, c)).collect()).collect();
+            let filter: Vec<Vec<f32>> =
+                (0..3).map(|r| (0..3).map(|s| weight[(r * 3 + s) * channels + c]).collect()).collect();
+            let (u, v) = (both(&of_filter, &turned, &filter), both(&of_pixels, &turned, &tile));
+            (0..16).for_each(|i| sums[i / 4][i % 4] += u[i / 4][i % 4] * v[i / 4][i % 4]);
+        }
+        let pixels = both(&of_result, &turned, &sums);
+        (0..4).for_each(|i| result[(ty + i / 2) * 6 + tx + i % 2] = pixels[i / 2][i % 2]);
+    }
+    result
+}
+
+/// The graph of [`winograd_in_f32`], and the bounds of its elements.
+fn bounds_of_convolution(
+    image: &[f32],
+    weight: &[f32],
+    channels: usize,
+    products: Products,
+) -> Vec<error_model::Bound> {
+    let mut graph = Graph::new();
+    let mut leaf =
+        |name: &str, shape: [usize; 4]| graph.leaf(Leaf::Input, name, TensorType::new(DType::F32, shape)).unwrap();
+    let (x, w) = (leaf("x", [1, 6, 6, channels]), leaf("w", [1, 3, 3, channels]));
+    let y = graph.conv2d(x, w, Window::new([3, 3]).padding(1), 1).unwrap();
+    graph.outputs.push(("y".to_owned(), y));
+    let array = |shape: [usize; 4], elements: &[f32]| Array::new(&shape, elements.to_vec()).unwrap();
+    let leaves = BTreeMap::from([
+        ("x".to_owned(), array([1, 6, 6, channels], image)),
+        ("w".to_owned(), array([1, 3, 3, channels], weight)),
+    ]);
+    error_model::bounds_as(&graph, &leaves, products).unwrap().remove("y").unwrap()
+}
+
+#[test]
+fn winograd_is_within_its_bound_and_not_always_within_that_of_a_sum() {
+    let (mut worst, mut beyond) = (0f64, 0);
+    for channels in [1usize, 3, 16, 100, 500] {
+        for seed in 0..6 {
+            let mut stream = Stream::new(seed, "winograd");
+            // Of both signs, of one, and of both with a pixel that drowns its neighbours.
+            for kind in 0..3 {
+                let offset = if kind == 1 { 0.0 } else { 0.5 };
+                let mut image: Vec<f32> = (0..36 * channels).map(|_| stream.uniform() - offset).collect();
+                let weight: Vec<f32> = (0..9 * channels).map(|_| stream.uniform() - offset).collect();
+                if kind == 2 {
+                    image[14 * channels] = 1e5;
+                }
+                let bounds = bounds_of_convolution(&image, &weight, channels, Products::Winograd);
+                let sums = bounds_of_convolution(&image, &weight, channels, Products::Direct);
+                let got = winograd_in_f32(&image, &weight, channels);
+                for (i, (got, (bound, sum))) in got.into_iter().zip(bounds.iter().zip(&sums)).enumerate() {
+                    assert_eq!(bound.value, sum.value);
+                    let distance = (f64::from(got) - bound.value).abs();
+                    let units = distance / bound.error;
+                    assert!(units <= 1.0, "{channels} channels, kind {kind}, element {i}: {units} of {bound:?}");
+                    worst = worst.max(units);
+                    beyond += usize::from(distance > sum.error);
+                }
+            }
+        }
+    }
+    println!("the worst is {worst:.2} of its bound; {beyond} elements are beyond that of a sum");
+    assert!(worst > 0.05, "the bound is not tight: {worst}");
+    assert!(beyond > 0, "the bound of a sum would do");
+}
+
+#[test]
+fn of_a_tile_with_a_number_that_is_not_finite_nothing_is_said() {
+    let (mut image, weight) = (vec![1f32; 36], [0.5f32; 9]);
+    // In the tiles of the first two rows and the last four columns, but in no window of the first row and column 2.
+    image[2 * 6 + 4] = f32::INFINITY;
+    let bounds = bounds_of_convolution(&image, &weight, 1, Products::Winograd);
+    let known: Vec<bool> = bounds.iter().map(|bound| bound.error.is_finite()).collect();
+    let row = |known: [bool; 6]| known;
+    let (far, near) = (row([true; 6]), row([true, true, false, false, false, false]));
+    assert_eq!(known, [near, near, near, near, far, far].concat());
+    assert!(bounds_of_convolution(&image, &weight, 1, Products::Direct)[2].error.is_finite());
 }

@@ -266,6 +266,24 @@ fn a_cooperative_tile_made_wrong_is_refused_by_name() {
     }
 }
 
+/// The bound of Winograd's filtering is wider than that of a sum, but a mistake in any of its kernels is not within it.
+#[test]
+fn winograd_made_wrong_is_refused_by_name() {
+    let faults = [
+        (" (filters)", "vec4(0.0, 0.5, 0.5, 1.0)", "vec4(0.0, 0.5, 0.5, 0.999)"),
+        (" (tiles)", "d[h + 2u] - d[h + 1u]", "d[h + 2u]"),
+        ("", "pixels[2][i] += down.y * across.x", "pixels[2][i] += down.x * across.y"),
+        // Fused into the products.
+        ("", "= relu(t2)", "= t2"),
+    ];
+    for (kernel, from, to) in faults {
+        let Some(device) = own_gpu(Tiles::Winograd) else { return };
+        let label = ["conv2 conv2d+relu", kernel].concat().leak();
+        let blamed = "conv2 conv2d+relu (winograd filters + winograd tiles + winograd products, ";
+        refused(&device, Fault { label, from, to }, blamed);
+    }
+}
+
 #[test]
 fn a_wrong_update_leaves_gradients_and_store_alone() {
     let Some(device) = own_gpu(Tiles::Auto) else { return };

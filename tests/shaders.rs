@@ -37,7 +37,7 @@ struct Kernel {
 }
 
 /// Every kind of tiles, with the lanes of a subgroup on the adapters that use it, and the extent of their matrix units.
-const TILES: [(Tiles, usize, Option<usize>); 9] = [
+const TILES: [(Tiles, usize, Option<usize>); 10] = [
     (Tiles::Staged, 32, None),
     (Tiles::Large, 32, None),
     (Tiles::Small, 32, None),
@@ -47,6 +47,7 @@ const TILES: [(Tiles, usize, Option<usize>); 9] = [
     (Tiles::Broadcast, 32, None),
     (Tiles::Cooperative, 32, Some(16)),
     (Tiles::Cooperative, 8, Some(8)),
+    (Tiles::Winograd, 8, None),
 ];
 
 /// What lowering all cases gave.
@@ -66,9 +67,7 @@ static LOWERED: LazyLock<Lowered> = LazyLock::new(|| {
                 let origin = format!("{} / {} / {}, {}", family.name, sample.op.name(), case.name, case.direction);
                 let graph = simplify(&case.graph).expect("all cases simplify");
                 for (tiles, lanes, fragment) in TILES {
-                    let lanes = Some(lanes);
-                    let limits =
-                        Limits { tiles, small: tiles, measured: false, lanes, fragment, workgroups: WORKGROUPS };
+                    let limits = Limits { lanes: Some(lanes), fragment, ..common::limits(tiles) };
                     let schedule = common::portable_schedule(&graph, &StoreLayout::default(), &limits);
                     for step in &schedule.steps {
                         // What cannot have these tiles has others.
@@ -100,7 +99,7 @@ fn binding_mistakes(schedule: &Schedule, bindings: &[Bound]) -> Vec<String> {
     let mut mistakes = Vec::new();
     for (i, a) in bindings.iter().enumerate() {
         for (j, b) in bindings.iter().enumerate().skip(i + 1) {
-            let ((arena, first), (other, second)) = (schedule.range(a.slot), schedule.range(b.slot));
+            let ((arena, first), (other, second)) = (a.range(schedule), b.range(schedule));
             if arena != other {
                 continue;
             }

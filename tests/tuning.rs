@@ -4,7 +4,8 @@ mod common;
 
 use common::model::Training;
 
-use neuropil::device::{Options, Tiles, Tuning};
+use neuropil::device::{Options, Tiles, Tuning, Tunings};
+use neuropil::shape::Window;
 use neuropil::{Array, DType, Device, ErrorKind, Mode, Program, Store, Tensor, Trace};
 
 /// A device of its own that measures; `None` without a GPU device to test.
@@ -112,6 +113,7 @@ fn training_is_the_same_with_and_without_fusion_and_tuning() {
         Options::default(),
         Options { tuning: Tuning::Quick, ..Options::default() },
         Options { tiles: Tiles::Staged, ..Options::default() },
+        Options { tiles: Tiles::Winograd, ..Options::default() },
         Options { unfused: true, unproven: true, ..Options::default() },
     ];
     for options in ways {
@@ -120,4 +122,94 @@ fn training_is_the_same_with_and_without_fusion_and_tuning() {
             assert!((got - wanted).abs() <= 1e-3 * wanted, "{options:?}, step {step}: {got}, should be {wanted}");
         }
     }
+}
+
+/// What a convolution gives, and the gradient of its image: in channels enough for Winograd's filtering to be measured.
+fn convolutions(device: &Device) -> Program {
+    Program::compile("convolutions", &Store::new(device, 0), Mode::Train, |trace| {
+        let x = trace.input("x", &[3, 9, 14, 32], DType::F32);
+        let weight = trace.input("weight", &[36, 3, 3, 32], DType::F32);
+        let y = x.conv2d(&weight, Window::new([3, 3]).padding(1), 1).relu();
+        trace.output("y", &y);
+        trace.output("gradient", &trace.gradient(&(&y * &y).sum_all(), &[&x])[0]);
+    })
+    .unwrap()
+}
+
+/// Runs the convolutions and compares with the CPU device; gives what was measured.
+fn measured_convolutions(device: &Device) -> Tunings {
+    let array = |shape: &[usize], seed| {
+        Array::from_fn(shape, |i| ((i[0] * 5 + i[1] * 7 + i[2] * 11 + i[3] * 3 + seed) % 13) as f32 / 13.0 - 0.5)
+    };
+    let (x, weight) = (array(&[3, 9, 14, 32], 1), array(&[36, 3, 3, 32], 2));
+    let call = |device: &Device| convolutions(device).call(&[("x", &x), ("weight", &weight)]).unwrap();
+    let (got, wanted) = (call(device), call(&Device::cpu()));
+    for (name, wanted) in wanted {
+        let largest = wanted.to_f64_vec().into_iter().map(f64::abs).fold(0.0, f64::max);
+        for (got, wanted) in got[&name].to_f64_vec().into_iter().zip(wanted.to_f64_vec()) {
+            assert!((got - wanted).abs() <= 1e-5 * largest, "{name}: {got}, should be {wanted}");
+        }
+    }
+    device.tunings()
+}
+
+#[test]
+fn winograd_is_measured_where_it_is_asked_for_and_nowhere_else() {
+    let Some(device) = measuring() else { return };
+    let options = Options { winograd: true, ..device.options() };
+    let without = measured_convolutions(&device);
+    let with = measured_convolutions(&device.reopened_with(options).unwrap());
+    let tried = |tunings: &Tunings| {
+        let trials = tunings.choices.values().flat_map(|choice| &choice.trials);
+        let filtered = trials.filter(|trial| trial.tiles == Tiles::Winograd);
+        filtered.map(|trial| assert!(trial.outcome.is_ok(), "{:?}", trial.outcome)).count()
+    };
+    assert_eq!(tried(&without), 0);
+    assert!(tried(&with) >= 1, "{:?}", with.choices);
+    // What one measured is no choice of the other.
+    assert!(with.choices.keys().any(|class| !without.choices.contains_key(class)));
+    // Without measurements it costs nothing.
+    let planned = |options| convolutions(&device.reopened_with(options).unwrap()).planned_bytes();
+    let plain = Options::default();
+    assert_eq!(planned(Options { winograd: true, ..plain }), planned(plain));
+    assert!(planned(options) > planned(plain));
+}
+
+#[test]
+fn winograd_made_wrong_is_refused_by_name_and_never_used() {
+    let Some(device) = measuring() else { return };
+    let device = device.reopened_with(Options { winograd: true, ..device.options() }).unwrap();
+    device.rewrite_kernels(Some(std::sync::Arc::new(|_: &str, text: &str| text.replace("upper + lower", "upper"))));
+    let tunings = measured_convolutions(&device);
+    let refused = tunings.refused();
+    assert!(!refused.is_empty(), "{:?}", tunings.choices);
+    for (class, tiles, error) in refused {
+        assert!(tiles == Tiles::Winograd && class.ends_with(", or winograd"), "{class}: {tiles:?}");
+        assert!(error.to_string().contains("(winograd filters + winograd tiles + winograd products, "), "{error}");
+    }
+    assert!(tunings.choices.values().all(|choice| choice.tiles != Tiles::Winograd));
+}
+
+/// More tiles than the workspace has room for.
+#[test]
+fn winograd_goes_round_by_round() {
+    let Some(device) = common::open_gpu(Options { tiles: Tiles::Winograd, ..Options::default() }) else { return };
+    let program = |device: &Device| {
+        Program::compile("rounds", &Store::new(device, 0), Mode::Evaluate, |trace| {
+            let x = trace.input("x", &[3, 321, 320, 3], DType::F32);
+            let weight = trace.input("weight", &[5, 3, 3, 3], DType::F32);
+            trace.output("y", &x.conv2d(&weight, Window::new([3, 3]).padding(1), 1));
+        })
+        .unwrap()
+    };
+    let array = |shape: &[usize]| Array::from_fn(shape, |i| ((i[0] + i[1] * 7 + i[2] * 11 + i[3] * 3) % 13) as f32);
+    let (x, weight) = (array(&[3, 321, 320, 3]), array(&[5, 3, 3, 3]));
+    let inputs = [("x", &x), ("weight", &weight)];
+    let filtered = program(&device);
+    let got = filtered.call(&inputs).unwrap();
+    // Whole numbers, and halves of them: nothing is rounded.
+    assert_eq!(got, program(&Device::cpu()).call(&inputs).unwrap());
+    let before = device.counters().dispatches;
+    filtered.run(&inputs).unwrap();
+    assert_eq!(device.counters().dispatches - before, 5, "the filters, and two rounds");
 }

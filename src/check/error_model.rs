@@ -1,7 +1,7 @@
 //! How far sums may be off, element by element: the error model of products, convolutions, reductions and means.
 //!
 //! A tolerance that one number says for a whole result is too wide for most of its elements. Where a case is one step
-//! that sums, [`evaluate`] follows its definition term by term in `f64`, and says of every element what roundings to `f32`
+//! that sums, [`evaluate`](crate::schedule::evaluate) follows its definition term by term in `f64`, and says of every element what roundings to `f32`
 //! may do: in proportion to the sum of the absolute terms and to the root of their number, so that what cancels has its
 //! room and no more. Cases of several steps keep the tolerance of their sample.
 //!
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use crate::array::Array;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Accumulator, Graph, WindowKind};
-use crate::schedule::evaluate::{Choice, evaluate};
+use crate::schedule::evaluate::{Choice, Products, evaluate_as};
 use crate::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
 use crate::simplify::simplify;
 
@@ -34,6 +34,18 @@ pub struct Bound {
 /// # Errors
 /// When the graph cannot be scheduled, or a leaf is missing.
 pub fn bounds(graph: &Graph, leaves: &BTreeMap<String, Array>) -> Result<BTreeMap<String, Vec<Bound>>> {
+    bounds_as(graph, leaves, Products::Direct)
+}
+
+/// As [`bounds`], for a device that computes products so.
+///
+/// # Errors
+/// As [`bounds`].
+pub fn bounds_as(
+    graph: &Graph,
+    leaves: &BTreeMap<String, Array>,
+    products: Products,
+) -> Result<BTreeMap<String, Vec<Bound>>> {
     let schedule = portable(graph)?;
     let [step] = &schedule.steps[..] else { return Ok(BTreeMap::new()) };
     if !sums(&step.work) {
@@ -48,7 +60,8 @@ pub fn bounds(graph: &Graph, leaves: &BTreeMap<String, Array>) -> Result<BTreeMa
         let array = leaves.get(name).ok_or_else(|| Error::new(ErrorKind::Graph, format!("no data for {name:?}")))?;
         Ok(array.cast(schedule.slot(*slot).ty.dtype).to_words())
     });
-    let elements = evaluate(&schedule, step, &operands.collect::<Result<Vec<_>>>()?, Choice::All)?;
+    let operands = operands.collect::<Result<Vec<_>>>()?;
+    let elements = evaluate_as(&schedule, step, &operands, Choice::All, products)?;
     let mut bounds = BTreeMap::new();
     for (name, slot, ty) in schedule.outputs.iter().filter(|(_, _, ty)| ty.dtype.is_float()) {
         let Some(write) = step.writes.iter().position(|write| write == slot) else { continue };
@@ -80,7 +93,7 @@ pub fn errors(name: &str, bounds: &[Bound], reference: &Array) -> Result<Vec<f64
 }
 
 /// The graph's schedule for a device without limits.
-fn portable(graph: &Graph) -> Result<Schedule> {
+pub(super) fn portable(graph: &Graph) -> Result<Schedule> {
     let capabilities = Capabilities {
         operands: usize::MAX,
         binding_words: usize::MAX,

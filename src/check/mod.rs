@@ -30,9 +30,11 @@ pub mod shrink;
 pub mod sides;
 pub mod suite;
 pub mod variants;
+mod winograd;
 
 pub use cases::{Case, Direction, Want, case_of, cases, check_error};
 pub use compare::{Comparison, compare};
 pub use function::{Agreement, gradients, gradients_in, parity, parity_in};
 pub use gradients::{GradientError, Outcome};
 pub use reference::{Evaluation, Leaves};
+pub use winograd::by_winograd;

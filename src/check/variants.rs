@@ -6,6 +6,7 @@
 //! are the same as in the first variant is not run again.
 
 use crate::check::cases::{Case, Direction};
+use crate::check::winograd::by_winograd;
 use crate::device::{Device, Options, Tiles};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -36,6 +37,8 @@ enum Cases {
     Sizes,
     /// Where both factors are of `f16`.
     Halves,
+    /// Where there is a convolution that Winograd's filtering fits, with the bounds of that.
+    Filtered,
 }
 
 /// The variants of `device`, the one in which it is used first. On the CPU there are two.
@@ -71,12 +74,14 @@ pub fn variants(device: &Device) -> Vec<Variant> {
             Tiles::Large => "products and convolutions through workgroup memory, in large tiles",
             Tiles::Small => "products and convolutions through workgroup memory, in small tiles",
             Tiles::Cooperative => "products and convolutions of f16 by matrix units",
+            Tiles::Winograd => "convolutions of 3×3 by Winograd's minimal filtering, with bounds of their own",
             Tiles::Staged | Tiles::Auto => "products and convolutions through workgroup memory, as hardware GPUs do",
         },
         options: Options { tiles, ..used },
         cases: match tiles {
             Tiles::Large | Tiles::Small => Cases::Sizes,
             Tiles::Cooperative => Cases::Halves,
+            Tiles::Winograd => Cases::Filtered,
             _ => Cases::Products,
         },
     };
@@ -102,6 +107,7 @@ impl Variant {
                 let roundings = halves(&unfused).saturating_sub(halves(&fused));
                 Ok((steps(&fused) != steps(&unfused)).then(|| rounded(case, roundings)))
             }
+            Cases::Filtered => by_winograd(case),
             Cases::Products | Cases::Sizes | Cases::Halves => {
                 let schedule = scheduled(device, &case, self.options.unfused)?;
                 let half = |step: &Step| step.reads[..2].iter().all(|&slot| schedule.slot(slot).ty.dtype == DType::F16);

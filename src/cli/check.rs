@@ -30,7 +30,8 @@ pub struct Arguments {
     /// Check only the case of this name, or else those whose names contain it
     #[arg(long, value_name = "TEXT")]
     case: Option<String>,
-    /// Check only one variant of the kernels: "as used", checked, unfused, staged, direct or broadcast
+    /// Check only one variant of the kernels: "as used", checked, unfused, or a kind of tiles: staged,
+    /// large, small, direct, broadcast or winograd
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
     /// Check one sample of every operation, and of some the other variants; the seed chooses

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use neuropil::device::{Options, Tuning};
 use neuropil::format::tunings;
-use neuropil::{Device, Error};
+use neuropil::{Device, Error, ErrorKind};
 
 use super::run::folder::Folder;
 
@@ -19,8 +19,11 @@ pub struct TuningArguments {
     /// Keep what was measured in this file, rather than in the user's cache folder
     #[arg(long, value_name = "FILE.json")]
     tunings: Option<PathBuf>,
+    /// Measure Winograd's minimal filtering too, for convolutions of 3×3 with stride 1: fewer multiplications, more rounding
+    #[arg(long)]
+    winograd: bool,
     /// Choose kernels by a fixed rule, so that the last bits depend on no measurement: as --tune off
-    #[arg(long, conflicts_with_all = ["tune", "tunings"])]
+    #[arg(long, conflicts_with_all = ["tune", "tunings", "winograd"])]
     deterministic: bool,
 }
 
@@ -38,12 +41,16 @@ impl TuningArguments {
     /// When the device cannot be opened so, or a file that was named is none of tunings.
     pub fn apply(&self, device: Device, run: Option<&Folder>) -> Result<Device, Error> {
         let tuning = match self.tune {
+            Tune::Off if self.winograd => {
+                let text = "--winograd is for kernels that are chosen by measurement; leave it out, or --tune off";
+                return Err(Error::new(ErrorKind::Config, text));
+            }
             _ if self.deterministic || device.adapter().is_none() => return Ok(device),
             Tune::Off => return Ok(device),
             Tune::Quick => Tuning::Quick,
             Tune::Full => Tuning::Full,
         };
-        let device = device.reopened_with(Options { tuning, ..device.options() })?;
+        let device = device.reopened_with(Options { tuning, winograd: self.winograd, ..device.options() })?;
         if let Some(run) = run {
             run.load_tunings(&device)?;
         }

@@ -54,6 +54,8 @@ pub struct Options {
     pub unfused: bool,
     /// Whether the form of products is measured, where it is [`Tiles::Auto`].
     pub tuning: Tuning,
+    /// Where the form of products is measured, let [`Tiles::Winograd`] be a candidate for the convolutions that it fits.
+    pub winograd: bool,
     /// Use kernels without proving them: where all results are compared anyway (for tests). Otherwise a GPU's kernels are
     /// proven as they are first used, see [`crate::program`]. The CPU device has no kernels of its own to prove.
     pub unproven: bool,
@@ -78,12 +80,25 @@ pub enum Tiles {
     /// By the matrix units of a GPU, products of `f16` alone: only where measurement found it faster ([`Tuning`]), since
     /// such units may round sums otherwise than `f32` arithmetic does.
     Cooperative,
+    /// Convolutions of 3×3 with stride 1, and their input gradients, by Winograd's minimal filtering F(2×2, 3×3): fewer
+    /// multiplications, and more rounding. An element is off by roundings in proportion to all pixels of the 4×4 around it,
+    /// those that its window does not see too, and where one of them is no finite number nor may the element be. So this is
+    /// never used unless it is asked for ([`Options::winograd`]), and proven by a bound of its own. What it does not fit has
+    /// the tiles of the fixed rule.
+    Winograd,
 }
 
 impl Tiles {
     /// All but [`Tiles::Auto`].
-    pub const ALL: [Tiles; 6] =
-        [Tiles::Staged, Tiles::Large, Tiles::Small, Tiles::Direct, Tiles::Broadcast, Tiles::Cooperative];
+    pub const ALL: [Tiles; 7] = [
+        Tiles::Staged,
+        Tiles::Large,
+        Tiles::Small,
+        Tiles::Direct,
+        Tiles::Broadcast,
+        Tiles::Cooperative,
+        Tiles::Winograd,
+    ];
 
     /// The name, for people and files.
     pub const fn name(self) -> &'static str {
@@ -95,6 +110,7 @@ impl Tiles {
             Tiles::Direct => "direct",
             Tiles::Broadcast => "broadcast",
             Tiles::Cooperative => "cooperative",
+            Tiles::Winograd => "winograd",
         }
     }
 }
@@ -669,6 +685,14 @@ impl Buffer {
 pub struct Executable(Loaded);
 
 impl Executable {
+    /// The tiles that a step has now; on the CPU always [`Tiles::Auto`].
+    pub fn tiles(&self, step: usize) -> Tiles {
+        match &self.0 {
+            Loaded::Cpu(_) => Tiles::Auto,
+            Loaded::Gpu(executable) => executable.tiles(step),
+        }
+    }
+
     /// The forms of the kernels of a step, for people: `direct 16×32 tile`.
     pub fn form(&self, step: usize) -> String {
         match &self.0 {

@@ -12,6 +12,7 @@ mod lowering;
 mod op;
 mod print;
 mod sample;
+mod winograd;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,6 +23,7 @@ pub use expression::{Access, AxisSteps, Bound, Expression, Function, Term, TermI
 pub use lowering::{Accumulator, Gemm, Lowering, Matrix, Opaque, Operand, Pooling, Reduce, WindowKind};
 pub use op::{Autocast, Backward, Gradient, Op, Rule, expect_inputs};
 pub use sample::{Expect, Sample, Tolerance};
+pub use winograd::Filtering;
 
 use crate::array::Array;
 use crate::dtype::DType;

@@ -12,11 +12,12 @@ use std::ops::Range;
 use half::f16;
 
 use super::Program;
+use crate::device::Tiles;
 use crate::dtype::DType;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::ops::REGISTRY;
 use crate::random::Stream;
-use crate::schedule::evaluate::{Choice, Element, element, evaluate};
+use crate::schedule::evaluate::{Choice, Element, Products, element, evaluate_as};
 use crate::schedule::{Arena, SlotId, Step};
 use crate::shape::unravel;
 
@@ -185,7 +186,11 @@ impl Program {
     async fn trial(&self, index: usize, operands: &[Vec<u32>]) -> Result<usize> {
         let step = &self.schedule.steps[index];
         self.device().run(&self.executable, index..index + 1)?;
-        let elements = evaluate(&self.schedule, step, operands, Choice::Some)
+        let products = match self.executable.tiles(index) {
+            Tiles::Winograd => Products::Winograd,
+            _ => Products::Direct,
+        };
+        let elements = evaluate_as(&self.schedule, step, operands, Choice::Some, products)
             .context(|| format!("what {} must give", step.label))?;
         let place = |element: &Element| {
             let slot = step.writes[element.write];

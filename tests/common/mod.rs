@@ -32,6 +32,7 @@ pub const GUARDED: Options = Options {
     guards: true,
     tiles: Tiles::Auto,
     tuning: Tuning::Off,
+    winograd: false,
     folded: false,
     unfused: false,
     unproven: true,
@@ -78,7 +79,9 @@ pub fn skip() -> Option<Device> {
 
 /// What kernels must know of an adapter without subgroups of a fixed size.
 pub fn limits(tiles: Tiles) -> Limits {
-    Limits { tiles, small: tiles, measured: false, lanes: None, fragment: None, workgroups: 65_535 }
+    let winograd = tiles == Tiles::Winograd;
+    let tiles = if winograd { Tiles::Direct } else { tiles };
+    Limits { tiles, small: tiles, measured: false, winograd, lanes: None, fragment: None, workgroups: 65_535 }
 }
 
 /// The schedule of a simplified graph for an adapter that has just what WebGPU guarantees; made without a GPU.

@@ -68,8 +68,9 @@ pub fn forms_of(path: &str) -> Vec<Form> {
         "lib/matmul_staged.wgsl" => &[Tiles::Staged, Tiles::Large],
         "lib/matmul_broadcast.wgsl" => &[Tiles::Broadcast],
         "lib/matmul_cooperative.wgsl" => &[Tiles::Cooperative],
+        "lib/winograd_filters.wgsl" | "lib/winograd_tiles.wgsl" | "lib/winograd_products.wgsl" => &[Tiles::Winograd],
         // Direct tiles have unequal numbers of lanes across and down, the others of blocks.
-        "matmul.wgsl" => &[Tiles::Direct, Tiles::Broadcast, Tiles::Staged],
+        "matmul.wgsl" | "lib/matmul_tile.wgsl" => &[Tiles::Direct, Tiles::Broadcast, Tiles::Staged],
         _ => &[Tiles::Direct],
     };
     [false, true].into_iter().flat_map(|checked| tiles.iter().map(move |&tiles| Form { tiles, checked })).collect()
@@ -84,7 +85,7 @@ impl Corpus {
         let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
         let mut kernels = Vec::new();
         let mut named = Vec::new();
-        let forms = [Tiles::Direct, Tiles::Staged, Tiles::Large, Tiles::Broadcast, Tiles::Cooperative];
+        let forms = [Tiles::Direct, Tiles::Staged, Tiles::Large, Tiles::Broadcast, Tiles::Cooperative, Tiles::Winograd];
         let forms = forms.into_iter().filter(|tiles| possible.contains(tiles));
         for (name, case) in all_cases() {
             let graph = simplify(&case.graph).expect("all cases simplify");

@@ -11,8 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use neuropil::check::by_winograd;
 use neuropil::check::parity::check_case;
-use neuropil::device::{Options, Rewrite};
+use neuropil::device::{Options, Rewrite, Tiles};
 use neuropil::{Device, ErrorKind};
 
 use super::corpus::{Corpus, Form, Kernels, forms_of};
@@ -100,7 +101,12 @@ pub fn work(corpus: &Corpus, kernels: &Kernels, sites: &[Site]) {
             for case in running.into_iter().take(most_cases(&source.path, form)) {
                 say("trying");
                 tried += 1;
-                answer = match check_case(device, &corpus.cases[case].case) {
+                let mut case_of_form = corpus.cases[case].case.clone();
+                if form.tiles == Tiles::Winograd {
+                    let filtered = by_winograd(case_of_form).expect("all cases can be scheduled");
+                    case_of_form = filtered.expect("it has a kernel of this form");
+                }
+                answer = match check_case(device, &case_of_form) {
                     Ok(verdict) if verdict.failure.is_none() => continue,
                     Err(error) if error.kind() == ErrorKind::Shader => Some("invalid".to_owned()),
                     // Not a wrong number: the parent sees that this process has stopped, and starts another.

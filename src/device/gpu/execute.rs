@@ -85,7 +85,7 @@ impl Executable {
     }
 
     /// The tiles that a step has now.
-    pub(super) fn tiles(&self, step: usize) -> Tiles {
+    pub fn tiles(&self, step: usize) -> Tiles {
         self.read()[step].tiles
     }
 
@@ -127,7 +127,13 @@ impl Executable {
 
     /// The forms of a step's kernels, for people.
     pub fn form(&self, step: usize) -> String {
-        self.read()[step].dispatches.iter().map(|dispatch| dispatch.form.as_str()).collect::<Vec<_>>().join(" + ")
+        let mut forms = Vec::new();
+        for dispatch in &self.read()[step].dispatches {
+            if !forms.contains(&dispatch.form) {
+                forms.push(dispatch.form.clone());
+            }
+        }
+        forms.join(" + ")
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Prepared>> {
@@ -265,7 +271,7 @@ fn bind(
     let params = wgpu::BufferBinding { buffer: uniforms, offset: place as u64, size: size(dispatch.params.len() * 4) };
     let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) }];
     for (i, bound) in dispatch.bindings.iter().enumerate() {
-        let (arena, range) = schedule.range(bound.slot);
+        let (arena, range) = bound.range(schedule);
         // An empty tensor may lie at the end of its arena, and a binding must not be empty.
         let range = if range.is_empty() { 0..0 } else { range };
         let buffer = buffers.get(&arena).ok_or_else(|| {

@@ -7,10 +7,11 @@
 
 use std::fmt;
 
-use super::lower::{Bindings, Dispatch, Limits, WORKGROUP};
+use super::lower::{Bindings, Dispatch, Limits, WORKGROUP, of_halves};
 use super::operand::{self, Phases};
 use super::reduce;
 use super::source::{self, Element, Source};
+use super::winograd;
 use crate::device::Tiles;
 use crate::graph::{Gemm, Matrix, Operand};
 use crate::schedule::{Epilogue, Schedule, SlotId, Step};
@@ -18,6 +19,10 @@ use crate::shape::Window;
 
 /// The product of the two smaller of rows, columns and terms below which a product is small.
 const SMALL: usize = 256;
+
+/// Channels and outputs from which on Winograd's filtering may pay. With fewer it may be so slow that the tuner would not try
+/// it again where it does.
+const FILTERED: usize = 32;
 
 /// What one workgroup computes: `rows × columns` of the result; one invocation computes `micro_rows × micro_columns` of it.
 #[derive(Clone, Copy)]
@@ -43,18 +48,18 @@ enum Blocks {
 }
 
 impl Tile {
-    /// The tile for results of `columns` columns. `tiles` is one that the device has.
+    /// The tile for results of `columns` columns. `tiles` is one that the device has, and no [`Tiles::Winograd`].
     fn choose(columns: usize, tiles: Tiles, limits: &Limits) -> Self {
         let lanes = limits.lanes.unwrap_or(1);
         let blocks = match tiles {
-            Tiles::Auto | Tiles::Staged | Tiles::Large | Tiles::Small => Blocks::Staged,
+            Tiles::Auto | Tiles::Winograd | Tiles::Staged | Tiles::Large | Tiles::Small => Blocks::Staged,
             Tiles::Direct => Blocks::Direct,
             Tiles::Broadcast => Blocks::Broadcast(lanes),
             Tiles::Cooperative => Blocks::Cooperative { fragment: limits.fragment.unwrap_or(1), lanes },
         };
         let [rows, wide, micro_rows, micro_columns] = match (tiles, columns) {
-            (Tiles::Auto | Tiles::Staged, 0..=48) => [64, 32, 8, 4],
-            (Tiles::Auto | Tiles::Staged, _) => [64, 64, 4, 4],
+            (Tiles::Auto | Tiles::Winograd | Tiles::Staged, 0..=48) => [64, 32, 8, 4],
+            (Tiles::Auto | Tiles::Winograd | Tiles::Staged, _) => [64, 64, 4, 4],
             (Tiles::Large, _) => [128, 128, 8, 8],
             (Tiles::Small, _) => [32, 32, 4, 4],
             (Tiles::Direct, 0..=4) => [32, 4, 4, 4],
@@ -190,10 +195,10 @@ impl fmt::Display for Form {
 }
 
 /// How a product is spread over workgroups.
-struct GemmPlan {
+pub(super) struct GemmPlan {
     form: Form,
     phases: Phases,
-    workgroups: usize,
+    pub workgroups: usize,
     /// Workgroups that share the sum of one element.
     splits: usize,
     /// Terms of the sum that each adds.
@@ -201,7 +206,7 @@ struct GemmPlan {
 }
 
 impl GemmPlan {
-    fn new(gemm: &Gemm, has_epilogue: bool, limits: &Limits, tiles: Tiles) -> Self {
+    pub(super) fn new(gemm: &Gemm, has_epilogue: bool, limits: &Limits, tiles: Tiles) -> Self {
         let phases = Phases::new(gemm);
         let (m, n, k) = (phases.m, gemm.n, phases.k.max(1));
         // Invocations or tiles of one split, and how many of them are a workgroup.
@@ -227,6 +232,49 @@ impl GemmPlan {
         GemmPlan { form, phases, workgroups: (units * splits).div_ceil(per_workgroup), splits, per_split }
     }
 
+    /// The form of the kernel, for people.
+    pub(super) fn form(&self) -> String {
+        self.form.to_string()
+    }
+
+    /// The kernel for the operands of `step`, which writes elements of the product to `target`, or what the epilogue makes
+    /// of them to the step's results.
+    pub(super) fn kernel<'a>(
+        &self,
+        schedule: &'a Schedule,
+        step: &Step,
+        gemm: &Gemm,
+        epilogue: Option<&Epilogue>,
+        target: &[SlotId],
+    ) -> Kernel<'a> {
+        let mut source = Source::new();
+        let text = self.constants(&mut source);
+        let bindings = Bindings::new(schedule, &step.reads, target);
+        // One binding has one type: a tensor that is also used otherwise is read by scalars.
+        let tiled = matches!(self.form, Form::Tiled(_));
+        let vectors = operand::vectors(gemm).map(|vector| vector && tiled);
+        let vector = |slot: SlotId| {
+            let otherwise = step.reads[2..].contains(&slot) || target.contains(&slot);
+            !otherwise && (0..2).all(|o| step.reads[o] != slot || vectors[o])
+        };
+        bindings.declare(&mut source, |slot| {
+            (step.reads[..2].contains(&slot) && vector(slot)).then_some(Element::Vector(bindings.dtype(slot)))
+        });
+        for (name, operand, slot) in [("a", &gemm.a, step.reads[0]), ("b", &gemm.b, step.reads[1])] {
+            operand::elements(&mut source, name, operand, &bindings.name(slot), vector(slot));
+            if tiled {
+                operand::blocks(&mut source, name, operand, vector(slot));
+            }
+        }
+        self.phases.functions(&mut source, gemm);
+        let store = match epilogue {
+            Some(epilogue) => bindings.epilogue(&mut source, epilogue, &step.reads[2..], &step.writes),
+            None => bindings.stores(target, &["value".to_owned()]),
+        };
+        source.line(&format!("fn store(i: u32, value: f32) {{\n{store}}}"));
+        Kernel { source, bindings, text }
+    }
+
     /// Declares what the kernel is told of its form; gives the kernel.
     fn constants(&self, source: &mut Source) -> &'static str {
         source.constant("OUTSIDE", "vec3<u32>(0xffffffffu)");
@@ -242,6 +290,7 @@ impl GemmPlan {
                     source.constant(name, format_args!("{value}u"));
                 }
                 source.alias("Four", "array<vec3<u32>, 4>");
+                source.library(source::MATMUL_TILE);
                 tile.form(source);
                 source::MATMUL
             }
@@ -255,12 +304,23 @@ impl GemmPlan {
     }
 }
 
-/// Words of scratch memory for the parts of split sums, whichever of its tiles a product may get.
+/// A kernel but for its sizes.
+pub(super) struct Kernel<'a> {
+    pub source: Source,
+    pub bindings: Bindings<'a>,
+    /// The kernel's file.
+    pub text: &'static str,
+}
+
+/// Words of scratch memory for the parts of split sums, or by Winograd for all that is on its way, whichever of its tiles a product may get.
 pub(super) fn workspace(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> usize {
-    let splits = |tiles| GemmPlan::new(gemm, has_epilogue, limits, tiles).splits;
+    let words = |tiles| match GemmPlan::new(gemm, has_epilogue, limits, tiles).splits {
+        _ if tiles == Tiles::Winograd => winograd::workspace(gemm),
+        0..=1 => 0,
+        splits => splits * gemm.groups * gemm.m * gemm.n,
+    };
     let possible = [false, true].into_iter().flat_map(|half| candidates(gemm, half, limits));
-    let most = possible.map(splits).max().unwrap_or(1);
-    if most > 1 { most * gemm.groups * gemm.m * gemm.n } else { 0 }
+    possible.map(words).max().unwrap_or(0)
 }
 
 /// The tiles of a product by the fixed rule; `half` says that both operands are of `f16`.
@@ -281,6 +341,10 @@ fn is_small(gemm: &Gemm) -> bool {
 
 /// The tiles that a product may have, the likeliest first: that of the fixed rule. `half` as for [`rule`].
 pub(super) fn candidates(gemm: &Gemm, half: bool, limits: &Limits) -> Vec<Tiles> {
+    let filtered = limits.winograd && winograd::fits(gemm);
+    if filtered && !limits.measured {
+        return vec![Tiles::Winograd];
+    }
     let narrow = Narrow::choose(gemm, limits).is_some();
     if narrow || is_small(gemm) || !limits.measured {
         return vec![rule(gemm, half, limits)];
@@ -296,15 +360,20 @@ pub(super) fn candidates(gemm: &Gemm, half: bool, limits: &Limits) -> Vec<Tiles>
         Tiles::Cooperative => half && limits.fragment.is_some(),
         _ => true,
     };
-    let others = likely.iter().copied().filter(|&tiles| tiles != limits.tiles).filter(possible);
+    let filtered = filtered && gemm.n >= FILTERED && gemm.k >= 9 * FILTERED;
+    let likely = filtered.then_some(&Tiles::Winograd).into_iter().chain(likely);
+    let others = likely.copied().filter(|&tiles| tiles != limits.tiles).filter(possible);
     std::iter::once(limits.tiles).chain(others).collect()
 }
 
-/// What products have in common that the same tiles are best for: batch sizes up to a power of two, all else equal.
-pub(super) fn class(gemm: &Gemm, half: bool) -> String {
+/// What products have in common that the same tiles are best for: batch sizes up to a power of two, all else equal, the
+/// candidates too.
+pub(super) fn class(gemm: &Gemm, half: bool, limits: &Limits) -> String {
     let Gemm { groups, m, n, k, a, b, .. } = gemm;
     let (m, k) = (m.next_power_of_two(), k.next_power_of_two());
-    format!("{groups}×{m}×{n}×{k}{}, {} by {}", if half { " f16" } else { "" }, described(a), described(b))
+    let half = if half { " f16" } else { "" };
+    let filtered = if limits.winograd && winograd::fits(gemm) { ", or winograd" } else { "" };
+    format!("{groups}×{m}×{n}×{k}{half}, {} by {}{filtered}", described(a), described(b))
 }
 
 /// An operand in a word or two.
@@ -332,38 +401,20 @@ pub(super) fn lower(
     limits: &Limits,
     tiles: Tiles,
 ) -> Vec<Dispatch> {
+    if tiles == Tiles::Winograd {
+        let filtered = winograd::lower(schedule, step, gemm, epilogue, limits);
+        return filtered.unwrap_or_else(|| {
+            lower(schedule, step, gemm, epilogue, limits, rule(gemm, of_halves(schedule, step), limits))
+        });
+    }
     let plan = GemmPlan::new(gemm, epilogue.is_some(), limits, tiles);
     let total = gemm.groups * gemm.m * gemm.n;
     let parts = step.workspace.filter(|_| plan.splits > 1);
     let target: Vec<SlotId> = parts.map_or_else(|| step.writes.clone(), |parts| vec![parts]);
-    let mut source = Source::new();
-    let kernel = plan.constants(&mut source);
-    let bindings = Bindings::new(schedule, &step.reads, &target);
-    // One binding has one type: a tensor that is also used otherwise is read by scalars.
-    let tiled = matches!(plan.form, Form::Tiled(_));
-    let vectors = operand::vectors(gemm).map(|vector| vector && tiled);
-    let vector = |slot: SlotId| {
-        let otherwise = step.reads[2..].contains(&slot) || target.contains(&slot);
-        !otherwise && (0..2).all(|o| step.reads[o] != slot || vectors[o])
-    };
-    bindings.declare(&mut source, |slot| {
-        (step.reads[..2].contains(&slot) && vector(slot)).then_some(Element::Vector(bindings.dtype(slot)))
-    });
-    for (name, operand, slot) in [("a", &gemm.a, step.reads[0]), ("b", &gemm.b, step.reads[1])] {
-        operand::elements(&mut source, name, operand, &bindings.name(slot), vector(slot));
-        if tiled {
-            operand::blocks(&mut source, name, operand, vector(slot));
-        }
-    }
-    plan.phases.functions(&mut source, gemm);
-    let store = match epilogue {
-        Some(epilogue) => bindings.epilogue(&mut source, epilogue, &step.reads[2..], &step.writes),
-        None => bindings.stores(&target, &["value".to_owned()]),
-    };
-    source.line(&format!("fn store(i: u32, value: f32) {{\n{store}}}"));
+    let Kernel { source, bindings, text } = plan.kernel(schedule, step, gemm, epilogue, &target);
     let extents = [plan.phases.m, gemm.n, plan.phases.k, gemm.groups].map(|v| v as u32);
     let sizes = [plan.splits, plan.per_split, 0, total].map(|v| v as u32);
-    let (text, params) = source.finish(kernel, extents, sizes);
+    let (text, params) = source.finish(text, extents, sizes);
     let workgroups = plan.workgroups;
     let (label, form) = (step.label.clone(), plan.form.to_string());
     let product = Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups };

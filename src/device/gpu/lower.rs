@@ -3,12 +3,14 @@
 //! Before: [`crate::schedule`]. After: [`super::execute`] makes pipelines and bind groups of it. Kernel choices depend on
 //! shapes, [`Limits`] and the [`Tiles`] that the caller names, never on the batch size where that can be avoided, so that batch sizes share pipelines.
 
+use std::ops::Range;
+
 use super::source::{self, Element, Source, coordinates, narrowed, widened};
 use super::{elementwise, gemm, reduce};
 use crate::device::Tiles;
 use crate::dtype::DType;
 use crate::graph::{Opaque, Pooling, WindowKind};
-use crate::schedule::{Epilogue, Schedule, SlotId, Step, Work};
+use crate::schedule::{Arena, Epilogue, Schedule, SlotId, Step, Work};
 use crate::shape::Window;
 
 /// What kernels must know of an adapter.
@@ -20,6 +22,8 @@ pub struct Limits {
     pub small: Tiles,
     /// Whether other tiles may turn out to be better.
     pub measured: bool,
+    /// Whether convolutions that [`Tiles::Winograd`] fits have it: where tiles are measured as a candidate, else always.
+    pub winograd: bool,
     /// Lanes of a subgroup, where all have as many.
     pub lanes: Option<usize>,
     /// Rows and columns of the matrices that subgroups multiply together, where they can: of `f16`, with sums of `f32`.
@@ -28,13 +32,27 @@ pub struct Limits {
     pub workgroups: u32,
 }
 
-/// A binding: a slot, and whether the kernel writes it.
+/// A binding: a slot or a part of one, and whether the kernel writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bound {
     /// What is bound.
     pub slot: SlotId,
+    /// The first and one-past-last word of it, if not all.
+    pub part: Option<[usize; 2]>,
     /// `read_write` or `read`.
     pub writable: bool,
+}
+
+impl Bound {
+    fn whole(slot: SlotId, writable: bool) -> Self {
+        Bound { slot, part: None, writable }
+    }
+
+    /// The first and one-past-last word of its arena.
+    pub fn range(&self, schedule: &Schedule) -> (Arena, Range<usize>) {
+        let (arena, slot) = schedule.range(self.slot);
+        (arena, self.part.map_or(slot.clone(), |[begin, end]| slot.start + begin..slot.start + end))
+    }
 }
 
 /// One dispatch.
@@ -60,15 +78,19 @@ pub(super) const WORKGROUP: usize = 64;
 /// The tiles that a step may have, the likeliest first; none if it has no tiles.
 pub fn candidates(schedule: &Schedule, step: &Step, limits: &Limits) -> Vec<Tiles> {
     let Work::Gemm { gemm, .. } = &step.work else { return Vec::new() };
-    let half = step.reads[..2].iter().all(|&slot| schedule.slot(slot).ty.dtype == DType::F16);
-    gemm::candidates(gemm, half, limits)
+    gemm::candidates(gemm, of_halves(schedule, step), limits)
+}
+
+/// Whether both factors of a product are of `f16`.
+pub(super) fn of_halves(schedule: &Schedule, step: &Step) -> bool {
+    step.reads[..2].iter().all(|&slot| schedule.slot(slot).ty.dtype == DType::F16)
 }
 
 /// What steps have in common that the same tiles are best for; `None` if the step has no tiles.
-pub fn class(schedule: &Schedule, step: &Step) -> Option<String> {
+pub fn class(schedule: &Schedule, step: &Step, limits: &Limits) -> Option<String> {
     let Work::Gemm { gemm, .. } = &step.work else { return None };
     let half = step.reads.iter().any(|&slot| schedule.slot(slot).ty.dtype == DType::F16);
-    Some(gemm::class(gemm, half))
+    Some(gemm::class(gemm, half, limits))
 }
 
 /// The dispatches of one step; products with these tiles.
@@ -105,7 +127,7 @@ impl<'a> Bindings<'a> {
         for &slot in reads.iter().chain(writes) {
             if !bounds.iter().any(|b| b.slot == slot) {
                 let writable = writes.iter().any(|&write| arena(write) == arena(slot));
-                bounds.push(Bound { slot, writable });
+                bounds.push(Bound::whole(slot, writable));
             }
         }
         Bindings { schedule, bounds }
@@ -223,11 +245,11 @@ fn named_bindings(schedule: &Schedule, step: &Step, source: &mut Source) -> Vec<
     for (i, &slot) in step.reads.iter().enumerate() {
         let writable = step.writes.iter().any(|&write| arena(write) == arena(slot));
         source.binding(bounds.len(), &format!("in{i}"), Element::Scalar(schedule.slot(slot).ty.dtype), writable);
-        bounds.push(Bound { slot, writable });
+        bounds.push(Bound::whole(slot, writable));
     }
     for (i, &slot) in step.writes.iter().enumerate() {
         source.binding(bounds.len(), &format!("out{i}"), Element::Scalar(schedule.slot(slot).ty.dtype), true);
-        bounds.push(Bound { slot, writable: true });
+        bounds.push(Bound::whole(slot, true));
     }
     bounds
 }

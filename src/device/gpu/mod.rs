@@ -15,6 +15,7 @@ mod reduce;
 mod source;
 mod tune;
 mod vectors;
+mod winograd;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -247,10 +248,12 @@ impl Gpu {
             keep(&uncaptured, Error::new(ErrorKind::Device, format!("the GPU reported: {error}")));
         }));
         let lanes = subgroup_lanes(&adapter);
+        // Beside convolutions by Winograd, and within them, are products as ever.
+        let by_rule = matches!(options.tiles, Tiles::Auto | Tiles::Winograd);
         let tiles = match (options.tiles, lanes) {
-            (Tiles::Auto, Some(_)) if info.software => Tiles::Broadcast,
-            (Tiles::Auto, None) if info.software => Tiles::Direct,
-            (Tiles::Auto, _) => Tiles::Staged,
+            (_, Some(_)) if by_rule && info.software => Tiles::Broadcast,
+            (_, None) if by_rule && info.software => Tiles::Direct,
+            _ if by_rule => Tiles::Staged,
             (Tiles::Broadcast, None) => {
                 let text = format!("{}: subgroups have no fixed size, so products cannot broadcast in them", info.name);
                 return Err(Error::new(ErrorKind::Unsupported, text));
@@ -263,9 +266,10 @@ impl Gpu {
         };
         let measured = options.tiles == Tiles::Auto && options.tuning != Tuning::Off;
         let workgroups = limits.max_compute_workgroups_per_dimension;
-        let spared = options.tiles == Tiles::Auto && tiles == Tiles::Broadcast;
+        let winograd = options.tiles == Tiles::Winograd || measured && options.winograd;
+        let spared = by_rule && tiles == Tiles::Broadcast;
         let small = if spared { Tiles::Direct } else { tiles };
-        let kernel_limits = Limits { tiles, small, measured, lanes, fragment, workgroups };
+        let kernel_limits = Limits { tiles, small, measured, winograd, lanes, fragment, workgroups };
         Ok(Gpu {
             adapter,
             device,

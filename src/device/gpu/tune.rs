@@ -74,7 +74,7 @@ impl Gpu {
         if candidates.len() < 2 {
             return likeliest;
         }
-        let class = lower::class(schedule, step);
+        let class = lower::class(schedule, step, &self.kernel_limits);
         self.with_tuner(|tuner| match class.and_then(|class| tuner.choices.get(&class)) {
             Some(choice) => choice.tiles,
             None => candidates.into_iter().find(|tiles| !tuner.hopeless.contains(tiles)).unwrap_or(likeliest),
@@ -97,7 +97,7 @@ impl Executable {
             let mut untuned = |index: &usize| {
                 let step = &self.schedule.steps[*index];
                 let several = lower::candidates(&self.schedule, step, &gpu.kernel_limits).len() > 1;
-                let class = lower::class(&self.schedule, step).filter(|_| several);
+                let class = lower::class(&self.schedule, step, &gpu.kernel_limits).filter(|_| several);
                 class.is_some_and(|class| match tuner.choices.get(&class) {
                     Some(choice) => choice.tiles != self.tiles(*index),
                     None if exhausted => {
@@ -114,7 +114,7 @@ impl Executable {
     /// As [`crate::device::Device::candidates`].
     pub fn candidates(&self, gpu: &Gpu, step: usize) -> Vec<Tiles> {
         let step = &self.schedule.steps[step];
-        let class = lower::class(&self.schedule, step);
+        let class = lower::class(&self.schedule, step, &gpu.kernel_limits);
         let mut candidates = lower::candidates(&self.schedule, step, &gpu.kernel_limits);
         gpu.with_tuner(|tuner| {
             let likeliest = candidates.first().copied();
@@ -135,7 +135,8 @@ impl Executable {
 
     /// As [`crate::device::Device::decide`].
     pub fn decide(&self, gpu: &Gpu, step: usize, choice: Choice, spent: Duration) {
-        let Some(class) = lower::class(&self.schedule, &self.schedule.steps[step]) else { return };
+        let step = &self.schedule.steps[step];
+        let Some(class) = lower::class(&self.schedule, step, &gpu.kernel_limits) else { return };
         let seconds = |trial: &Trial| trial.outcome.as_ref().map_or(f64::INFINITY, |seconds| *seconds);
         let best = choice.trials.iter().map(seconds).fold(f64::INFINITY, f64::min);
         gpu.with_tuner(|tuner| {

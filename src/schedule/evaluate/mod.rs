@@ -11,6 +11,7 @@ mod number;
 mod product;
 mod reduce;
 mod window;
+mod winograd;
 
 use std::collections::BTreeSet;
 
@@ -67,11 +68,36 @@ pub enum Choice {
     Some,
 }
 
-/// Evaluates elements of what `step` writes when its operands have the words `operands`, in the order of its reads.
+/// How a device computes products: what it may be off by depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// Every element as a sum of its own terms, in any order.
+    #[default]
+    Direct,
+    /// Convolutions by Winograd's minimal filtering F(2×2, 3×3), where they can be ([`crate::graph::Gemm::filtering`]).
+    Winograd,
+}
+
+/// Evaluates elements of what `step` writes when its operands have the words `operands`, in the order of its reads; for a
+/// device that adds the terms of products.
 ///
 /// # Errors
 /// When the step is malformed, its operands are too small, or the reference of its operation fails.
 pub fn evaluate(schedule: &Schedule, step: &Step, operands: &[Vec<u32>], choice: Choice) -> Result<Vec<Element>> {
+    evaluate_as(schedule, step, operands, choice, Products::Direct)
+}
+
+/// As [`evaluate`], for a device that computes products so.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_as(
+    schedule: &Schedule,
+    step: &Step,
+    operands: &[Vec<u32>],
+    choice: Choice,
+    products: Products,
+) -> Result<Vec<Element>> {
     if operands.len() != step.reads.len() {
         let text = format!("{}: {} operands for {} reads", step.label, operands.len(), step.reads.len());
         return Err(Error::new(ErrorKind::Graph, text));
@@ -106,9 +132,16 @@ pub fn evaluate(schedule: &Schedule, step: &Step, operands: &[Vec<u32>], choice:
             };
             let mut after = after(epilogue.as_ref(), &stored[1..])?;
             let shape = [gemm.groups, gemm.m, gemm.n];
-            for place in chosen(&shape, 2 * gemm.k) {
+            let filtering = if products == Products::Winograd { gemm.filtering() } else { None };
+            // The transforms take twice as long as the sum.
+            let cost = if filtering.is_some() { 6 * gemm.k } else { 2 * gemm.k };
+            for place in chosen(&shape, cost) {
                 let at = unravel(place, &shape);
-                let number = product::element(gemm, [a, b], at[0], at[1], at[2])?.in_f32();
+                let number = match &filtering {
+                    Some(filtering) => winograd::element(gemm, filtering, [a, b], at[1], at[2])?,
+                    None => product::element(gemm, [a, b], at[0], at[1], at[2])?,
+                };
+                let number = number.in_f32();
                 let index = at[0] * gemm.output.group + at[1] * gemm.output.row + at[2] * gemm.output.column;
                 found.add_after(index, vec![number], after.as_mut())?;
             }
