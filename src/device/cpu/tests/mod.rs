@@ -19,6 +19,7 @@ use crate::graph::{Access, Expression, Opaque, TensorType, Term};
 use crate::random::Stream;
 use crate::schedule::{Arena, Origin, Place, Schedule, Slot, SlotId, Step, Work, aligned};
 use crate::shape::unravel;
+use crate::vector::tests::at_every_width;
 
 /// Runs one step. `in_place` has pairs of a result and the operand that it overwrites.
 fn run(work: Work, reads: &[Array], writes: &[TensorType], in_place: &[(usize, usize)]) -> Result<Vec<Array>> {
@@ -183,4 +184,16 @@ fn an_opaque_step_runs_the_reference_on_the_shapes_of_the_graph() {
     let work = Work::Opaque { shader, op, inputs: vec![TensorType::new(DType::F32, [2, 3])] };
     let result = run(work, &[x], &[TensorType::new(DType::U32, [2, 1])], &[]).unwrap();
     assert_eq!(result[0].to_f64_vec(), [1.0, 0.0]);
+}
+
+/// The samples of what is compiled for several widths of vectors; the widest has all samples elsewhere.
+#[test]
+fn samples_agree_at_every_width() {
+    let families = ["batch_norm", "conv2d", "cross_entropy", "elementwise", "matmul", "pool", "reduce", "softmax"];
+    let device = crate::Device::cpu();
+    at_every_width(|| {
+        for family in crate::ops::REGISTRY.iter().filter(|family| families.contains(&family.name)) {
+            crate::check::parity::check_samples(&device, &(family.samples)()).unwrap();
+        }
+    });
 }
