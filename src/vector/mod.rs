@@ -83,6 +83,24 @@ pub(crate) fn widest<K: Kernel>(kernel: K) -> K::Output {
     Width::of_this_machine().run(kernel)
 }
 
+/// Says that `words` are about to be read, so that they come from memory while other work is done. Where there is no such
+/// instruction, nothing happens.
+#[inline]
+pub(crate) fn expect_read(words: &[u32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in words.chunks(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: it reads nothing that the program sees; every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = words;
+}
+
+/// Words of a line of the cache.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 16;
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn sixteen<K: Kernel>(kernel: K) -> K::Output {
@@ -135,5 +153,17 @@ pub(crate) mod tests {
         assert!(found.iter().map(|(_, width)| *width).eq(Width::all()));
         assert!(found.iter().all(|(sum, _)| *sum == found[0].0), "{found:?}");
         assert_eq!(found.last().map(|(_, width)| *width), Some(Width::Four));
+    }
+
+    /// The samples of what is compiled for several widths, on the CPU device; the widest has all samples elsewhere.
+    #[test]
+    fn samples_agree_at_every_width() {
+        let families = ["batch_norm", "conv2d", "cross_entropy", "elementwise", "matmul", "pool", "reduce", "softmax"];
+        let device = crate::Device::cpu();
+        at_every_width(|| {
+            for family in crate::ops::REGISTRY.iter().filter(|family| families.contains(&family.name)) {
+                crate::check::parity::check_samples(&device, &(family.samples)()).unwrap();
+            }
+        });
     }
 }

@@ -89,6 +89,9 @@ impl<'a> Compiler<'a> {
                 match self.load(*operand, access, *otherwise, result.is_some())? {
                     Some(load) => load,
                     None => {
+                        if !self.program.streams.contains(operand) {
+                            self.program.streams.push(*operand);
+                        }
                         self.places.push(Place::Operand(*operand));
                         self.uniform.push(false);
                         return Ok(());

@@ -103,7 +103,7 @@ fn displaces(a: &ArrayView2<'_, f32>) -> bool {
 }
 
 /// What lies between lines of a copy.
-const GAP: usize = 16;
+pub(super) const GAP: usize = 16;
 
 /// Words of a copy of `rows × columns`, whichever axis is the dense one.
 fn copied_len(rows: usize, columns: usize) -> usize {

@@ -14,7 +14,7 @@ use std::ops::Range;
 use ndarray::{ArrayViewMut2, s};
 use rayon::prelude::*;
 
-use super::kernel::{Left, Right, pack};
+use super::kernel::{GAP, Left, Right, pack};
 use super::memory::Scratch;
 use super::operand::Side;
 use crate::graph::{Matrix, Operand};
@@ -246,21 +246,21 @@ impl Lines {
     }
 }
 
-/// From this many elements on between its columns, a matrix is copied: lines of a cache so far apart displace each other.
+/// From this many elements between its columns on a matrix is copied: lines of a cache so far apart displace each other.
 const APART: usize = 128;
 
 /// Words that [`together`] needs for a copy.
 fn copied_len([rows, columns]: [usize; 2], matrix: Matrix) -> usize {
-    if matrix.row == 1 && matrix.column >= APART { rows * columns } else { 0 }
+    if matrix.row == 1 && matrix.column >= APART { (rows + GAP) * columns } else { 0 }
 }
 
-/// Part of a matrix from its first element on: where it is, or with columns side by side in `copy`.
+/// Part of a matrix from its first element on: where it is, or in `copy`.
 fn together<'a>(a: &'a [f32], matrix: Matrix, [rows, columns]: [usize; 2], copy: &'a mut [f32]) -> (&'a [f32], Matrix) {
     if copy.is_empty() {
         return (a, matrix);
     }
-    for (column, to) in copy.chunks_exact_mut(rows).take(columns).enumerate() {
-        to.copy_from_slice(&a[column * matrix.column..][..rows]);
+    for (column, to) in copy.chunks_exact_mut(rows + GAP).take(columns).enumerate() {
+        to[..rows].copy_from_slice(&a[column * matrix.column..][..rows]);
     }
-    (copy, Matrix { column: rows, ..matrix })
+    (copy, Matrix { column: rows + GAP, ..matrix })
 }

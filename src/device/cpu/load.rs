@@ -35,7 +35,7 @@ impl Walk {
 
     /// Whether any two blocks of `block` elements that begin multiples of `step` apart have the same values.
     pub fn is_alike(&self, block: usize, step: usize) -> bool {
-        self.period.is_some_and(|period| period <= block && block % period == 0 && step % period == 0)
+        self.period.is_some_and(|period| period <= block && block.is_multiple_of(period) && step.is_multiple_of(period))
     }
 
     /// The smallest and the largest element that is read; `None` if none is.

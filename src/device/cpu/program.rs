@@ -17,9 +17,13 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Expression, Term};
 use crate::shape::element_count;
+use crate::vector::expect_read;
 
 /// The most arguments a function may have.
 pub(super) const ARGUMENTS: usize = 8;
+
+/// Elements of an operand that a second-level cache is likely to hold.
+const CACHED: usize = 1 << 17;
 
 /// What is known of an operand when a program is made.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +79,8 @@ pub(super) struct Program {
     pub(super) uniform: Vec<Instruction>,
     pub(super) instructions: Vec<Instruction>,
     pub(super) results: Vec<Place>,
+    /// Operands that are read in order, where there is more than caches hold.
+    pub(super) streams: Vec<usize>,
     cost: usize,
 }
 
@@ -122,12 +128,17 @@ impl Program {
             uniform: vec![],
             instructions: vec![],
             results: vec![],
+            streams: vec![],
             cost: expression.cost(),
         };
         if count == 0 {
             return Ok(program);
         }
-        Compiler::new(operands, shape, evaluation.step, program).compile(&expression)
+        let mut program = Compiler::new(operands, shape, evaluation.step, program).compile(&expression)?;
+        if count <= CACHED {
+            program.streams.clear();
+        }
+        Ok(program)
     }
 
     /// The words of scratch that evaluation needs.
@@ -191,6 +202,16 @@ impl Program {
         }
     }
 
+    /// Has part `i` of `count` of what the next block reads, from position `next` on, come from memory.
+    fn expect_part(&self, next: usize, len: usize, (i, count): (usize, usize), sources: &[Source<'_>]) {
+        for &operand in &self.streams {
+            if let Source::Shared { words, base } = sources[operand] {
+                let at = |i: usize| (next - base + i * len / count).min(words.len());
+                expect_read(&words[at(i)..at(i + 1)]);
+            }
+        }
+    }
+
     /// Executes `instructions` at the positions of `range`; the results' words begin at `base`.
     fn execute(
         &self,
@@ -201,7 +222,8 @@ impl Program {
         writes: &mut [&mut [u32]],
         scratch: &mut [u32],
     ) {
-        for Instruction { target, action } in instructions {
+        for (i, Instruction { target, action }) in instructions.iter().enumerate() {
+            self.expect_part(range.end, range.len(), (i, instructions.len()), sources);
             let (view, out) = View::new(*target, self.block, (&range, base), sources, writes, scratch);
             match action {
                 Action::Fill(word) => out.fill(*word),

@@ -111,7 +111,7 @@ pub fn ln_1p(x: f32) -> f32 {
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let (size, square) = (x.abs(), x * x);
-    let coefficients = [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 0.133_314_42, -0.333_332_8];
+    let coefficients = [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 0.133_314_42, -0.333_332_8];
     let near = polynomial(square, coefficients) * square * x + x;
     let far = (1.0 - 2.0 / (exp(2.0 * size) + 1.0)).copysign(x);
     let result = if size < 0.625 { near } else { far };

@@ -185,15 +185,3 @@ fn an_opaque_step_runs_the_reference_on_the_shapes_of_the_graph() {
     let result = run(work, &[x], &[TensorType::new(DType::U32, [2, 1])], &[]).unwrap();
     assert_eq!(result[0].to_f64_vec(), [1.0, 0.0]);
 }
-
-/// The samples of what is compiled for several widths of vectors; the widest has all samples elsewhere.
-#[test]
-fn samples_agree_at_every_width() {
-    let families = ["batch_norm", "conv2d", "cross_entropy", "elementwise", "matmul", "pool", "reduce", "softmax"];
-    let device = crate::Device::cpu();
-    at_every_width(|| {
-        for family in crate::ops::REGISTRY.iter().filter(|family| families.contains(&family.name)) {
-            crate::check::parity::check_samples(&device, &(family.samples)()).unwrap();
-        }
-    });
-}
