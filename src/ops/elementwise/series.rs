@@ -9,6 +9,8 @@
 //! two parts; what `1 + x` loses put back in `ln_1p`); Cody, CALERF, 1990 (exp(-x²) by the rounded x, whose square is
 //! exact, and the rest).
 
+use std::f32::consts::{FRAC_2_SQRT_PI, LOG2_E};
+
 // Cephes rounds ln 2 to ten bits, so that its products with the exponents of floats are exact.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -33,7 +35,7 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
 /// For x = n·ln 2 + r: n, r and exp(r) - 1 - r.
 #[inline(always)]
 fn reduced(x: f32) -> (i32, f32, f32) {
-    let shifted = x * std::f32::consts::LOG2_E + WHOLE;
+    let shifted = x * LOG2_E + WHOLE;
     let n = shifted - WHOLE;
     let rest = (x - n * LN2_HIGH) - n * LN2_LOW;
     let coefficients = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5];
@@ -122,7 +124,7 @@ pub fn tanh(x: f32) -> f32 {
 #[inline(always)]
 fn erf_near(x: f32) -> f32 {
     let coefficients =
-        [7.853_861e-5, -8.010_194e-4, 5.188_327_6e-3, -2.685_381_2e-2, 0.112_835_85, -0.376_126_26, 1.128_379_2];
+        [7.853_861e-5, -8.010_194e-4, 5.188_327_6e-3, -2.685_381_2e-2, 0.112_835_85, -0.376_126_26, FRAC_2_SQRT_PI];
     x * polynomial(x * x, coefficients)
 }
 
