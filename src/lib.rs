@@ -25,6 +25,7 @@ pub mod simplify;
 pub mod store;
 pub mod tensor;
 pub mod train;
+mod vector;
 
 pub use array::{Array, Element, Float};
 pub use device::Device;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// Every top-level module, lowest first, with the modules it is confined to, if not to all above it.
 const LAYERS: &[(&str, Option<&[&str]>)] = &[
     ("error", None),
+    ("vector", None),
     ("dtype", None),
     ("shape", None),
     ("array", None),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use expression::{Access, AxisSteps, Bound, Expression, Function, Term, TermId, Wgsl};
 pub use lowering::{Accumulator, Gemm, Lowering, Matrix, Opaque, Operand, Pooling, Reduce, WindowKind};
-pub use op::{Autocast, Backward, Gradient, Op, Rule, expect_inputs};
+pub use op::{Autocast, Backward, ByRows, Gradient, Op, Rule, expect_inputs};
 pub use sample::{Expect, Sample, Tolerance};
 pub use winograd::Filtering;
 

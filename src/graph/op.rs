@@ -46,6 +46,12 @@ pub trait Op: Debug + Send + Sync + 'static {
         Autocast::Single
     }
 
+    /// How the CPU device computes an operation with a shader of its own, rather than by its reference, which is slow: in
+    /// `f32`, and some rows at a time.
+    fn by_rows(&self) -> Option<&dyn ByRows> {
+        None
+    }
+
     /// The value of every element of the only output when every element of input `i` is `constants[i]`, if that is known:
     /// for constant folding.
     fn fold(&self, constants: &[f64]) -> Option<f64> {
@@ -62,6 +68,15 @@ pub trait Op: Debug + Send + Sync + 'static {
         let _ = (graph, inputs);
         Err(Error::new(ErrorKind::Graph, format!("{}: no decomposition into smaller operations", self.name())))
     }
+}
+
+/// An operation whose results at a row follow from the inputs at that row: all tensors are cut into as many equal parts.
+pub trait ByRows: Sync {
+    /// The number of rows.
+    fn rows(&self, inputs: &[TensorType]) -> usize;
+
+    /// Computes some rows: the 32-bit words of every input and every output there.
+    fn compute(&self, inputs: &[&[u32]], outputs: &mut [&mut [u32]]);
 }
 
 /// Where an operation stands in mixed precision: how its floats are stored. Arithmetic is that of `f32` in any case.

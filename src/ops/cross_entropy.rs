@@ -11,10 +11,14 @@
 //! Targets that are no labels ([`SoftCrossEntropy`]): loss = −Σ tᵢ·log pᵢ for any weights t of the classes, as PyTorch's
 //! with class probabilities. This one is a decomposition.
 
+mod rows;
+
 use crate::array::{Array, Float};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{Gradient, Graph, Lowering, Op, Opaque, Sample, TensorType, Tolerance, Value, expect_inputs};
+use crate::graph::{
+    ByRows, Gradient, Graph, Lowering, Op, Opaque, Sample, TensorType, Tolerance, Value, expect_inputs,
+};
 use crate::with_float;
 
 /// Invocations of a workgroup.
@@ -120,6 +124,10 @@ impl Op for SoftmaxCrossEntropy {
             }
             Ok(vec![Array::new(&[labels.len()], losses)?, Array::new(inputs[0].shape(), gradients)?])
         })
+    }
+
+    fn by_rows(&self) -> Option<&dyn ByRows> {
+        Some(self)
     }
 
     fn lowering(&self, inputs: &[TensorType], _: &[TensorType]) -> Lowering {

@@ -1,6 +1,6 @@
 //! From the terms of an expression to the instructions of a [`Program`]: registers, and checks of every access.
 //!
-//! A term in order is no instruction at all; one that is the same everywhere goes to the instructions that run once a
+//! A term in order is no instruction at all; one that is the same in every block goes to the instructions that run once a
 //! task and keeps its register; any other gives its register back after its last reader.
 
 use super::load::Walk;
@@ -16,7 +16,11 @@ pub(super) struct Compiler<'a> {
     shape: Vec<usize>,
     /// Where each term's value is.
     places: Vec<Place>,
-    /// Whether each term has the same value everywhere.
+    /// [`Evaluation::step`](super::program::Evaluation).
+    step: Option<usize>,
+    /// Whether results are computed where they are stored: no operand is there.
+    direct: bool,
+    /// Whether each term has the same values in every block.
     uniform: Vec<bool>,
     dtypes: Vec<DType>,
     free: Vec<usize>,
@@ -24,9 +28,11 @@ pub(super) struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    /// A translation that completes `program`, which is over `shape`.
-    pub fn new(operands: &'a [OperandInfo], shape: Vec<usize>, program: Program) -> Self {
-        Compiler { operands, shape, places: vec![], uniform: vec![], dtypes: vec![], free: vec![], program }
+    /// A translation that completes `program`, which is over `shape` and evaluated at multiples of `step`.
+    pub fn new(operands: &'a [OperandInfo], shape: Vec<usize>, step: Option<usize>, program: Program) -> Self {
+        let direct = step.is_none() && !operands.iter().any(|operand| operand.in_place);
+        let (places, uniform, dtypes, free) = (vec![], vec![], vec![], vec![]);
+        Compiler { operands, shape, step, direct, places, uniform, dtypes, free, program }
     }
 
     /// Translates all terms.
@@ -41,7 +47,7 @@ impl<'a> Compiler<'a> {
         }
         expression.results.iter().for_each(|&result| last_use[result] = usize::MAX);
         for (id, term) in expression.terms.iter().enumerate() {
-            self.term(term, expression.results.contains(&id))?;
+            self.term(term, expression.results.iter().position(|&result| result == id))?;
             for ended in inputs_of(term).chain([id]).filter(|&input| last_use[input] == id) {
                 if let Place::Register(register) = self.places[ended]
                     && !self.uniform[ended]
@@ -55,7 +61,7 @@ impl<'a> Compiler<'a> {
         Ok(self.program)
     }
 
-    fn term(&mut self, term: &Term, is_result: bool) -> Result<()> {
+    fn term(&mut self, term: &Term, result: Option<usize>) -> Result<()> {
         let (action, uniform) = match term {
             Term::Scalar { value, dtype } => (Action::Fill(word(*value, *dtype)?), true),
             Term::Coordinate { axis } => {
@@ -80,9 +86,12 @@ impl<'a> Compiler<'a> {
                 (Action::Apply { block: function.block, dtype, arguments }, uniform)
             }
             Term::Load { operand, access, otherwise, .. } => {
-                match self.load(*operand, access, *otherwise, is_result)? {
+                match self.load(*operand, access, *otherwise, result.is_some())? {
                     Some(load) => load,
                     None => {
+                        if !self.program.streams.contains(operand) {
+                            self.program.streams.push(*operand);
+                        }
                         self.places.push(Place::Operand(*operand));
                         self.uniform.push(false);
                         return Ok(());
@@ -90,19 +99,24 @@ impl<'a> Compiler<'a> {
                 }
             }
         };
-        let reused = if uniform { None } else { self.free.pop() };
-        let register = reused.unwrap_or_else(|| {
-            self.program.registers += 1;
-            self.program.registers - 1
-        });
+        let target = match result {
+            Some(result) if self.direct && !uniform => Place::Result(result),
+            _ => {
+                let reused = if uniform { None } else { self.free.pop() };
+                Place::Register(reused.unwrap_or_else(|| {
+                    self.program.registers += 1;
+                    self.program.registers - 1
+                }))
+            }
+        };
         let instructions = if uniform { &mut self.program.uniform } else { &mut self.program.instructions };
-        instructions.push(Instruction { register, action });
-        self.places.push(Place::Register(register));
+        instructions.push(Instruction { target, action });
+        self.places.push(target);
         self.uniform.push(uniform);
         Ok(())
     }
 
-    /// How a load is done and whether its value is the same everywhere; `None` if the operand is read where it is.
+    /// How a load is done and whether its values are the same in every block; `None` if the operand is read where it is.
     fn load(
         &self,
         operand: usize,
@@ -138,7 +152,8 @@ impl<'a> Compiler<'a> {
             return Ok(Some((Action::Scalar { operand, element: first as usize }, true)));
         }
         let otherwise = otherwise.map(|term| self.places[term]);
-        Ok(Some((Action::Gather { operand, walk, otherwise }, false)))
+        let uniform = !info.in_place && walk.is_alike(self.program.block(), self.step.unwrap_or(self.program.block()));
+        Ok(Some((Action::Gather { operand, walk, otherwise }, uniform)))
     }
 
     fn info(&self, operand: usize) -> Result<OperandInfo> {

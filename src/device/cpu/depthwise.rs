@@ -2,16 +2,18 @@
 //!
 //! Forward and the gradient of the input are one loop: each row of the result, over all groups, sums the taps inside
 //! times their weights. The gradient of the weights sums rows of the gradient times the taps they saw, in pieces of fixed
-//! size that are added in order.
+//! size that are added in order. Of one channel and one output a group both are in [`super::channelwise`].
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::channelwise::{Places, Taps};
 use super::gemm::{Plan, add_in_order};
 use super::memory::Scratch;
-use super::operand::Side;
+use super::operand::{Gathered, Side};
 use crate::graph::{Gemm, Matrix};
+use crate::vector::widest;
 
 /// Multiplications of one task.
 const GRAIN: usize = 1 << 17;
@@ -66,7 +68,24 @@ impl Depthwise {
         self.kind == Kind::Rows
     }
 
-    /// The result as it is stored.
+    /// Elements of the weights as [`Depthwise::rows`] reads them; none where the weights are the result.
+    pub fn filter_len(&self, plan: &Plan) -> usize {
+        if self.by_rows() { plan.groups * plan.k * self.outputs } else { 0 }
+    }
+
+    /// The weights tap by tap, with groups as the image has them.
+    pub fn pack_filters(&self, plan: &Plan, b: &[f32], out: &mut [f32]) {
+        let size = self.channels * self.outputs;
+        let mut scratch = Scratch::take(plan.k * self.outputs);
+        for group in 0..plan.groups {
+            plan.b.pack(b, group, 0..plan.k, 0..self.outputs, scratch.floats());
+            for (tap, filter) in scratch.floats().chunks_exact(size).enumerate() {
+                out[(tap * plan.groups + group) * size..][..size].copy_from_slice(filter);
+            }
+        }
+    }
+
+    /// The result as it is stored; by rows from packed weights.
     pub fn whole(&self, plan: &Plan, a: &[f32], b: &[f32], output: Matrix, out: &mut [f32]) {
         match self.kind {
             Kind::Rows => {
@@ -81,16 +100,16 @@ impl Depthwise {
         }
     }
 
-    /// Some rows of the result, over all groups.
-    pub fn rows(&self, plan: &Plan, a: &[f32], b: &[f32], rows: Range<usize>, out: &mut [f32]) {
+    /// Some rows of the result, over all groups, from packed weights.
+    pub fn rows(&self, plan: &Plan, a: &[f32], weights: &[f32], rows: Range<usize>, out: &mut [f32]) {
         // Loops of known lengths are worth a copy of all around them each.
         match (self.channels, self.outputs) {
-            (1, 1) => self.rows_by(plan, a, b, rows, out, |x, weights, out| add_products(out, x, weights)),
-            (1, 2) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, 1, 2)),
-            (2, 1) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, 2, 1)),
-            (2, 2) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, 2, 2)),
-            (4, 4) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, 4, 4)),
-            (c, o) => self.rows_by(plan, a, b, rows, out, |x, weights, out| multiply(x, weights, out, c, o)),
+            (1, 1) => self.places(plan, a, weights, rows, out),
+            (1, 2) => self.rows_by(plan, a, weights, rows, out, |x, weights, out| multiply(x, weights, out, 1, 2)),
+            (2, 1) => self.rows_by(plan, a, weights, rows, out, |x, weights, out| multiply(x, weights, out, 2, 1)),
+            (2, 2) => self.rows_by(plan, a, weights, rows, out, |x, weights, out| multiply(x, weights, out, 2, 2)),
+            (4, 4) => self.rows_by(plan, a, weights, rows, out, |x, weights, out| multiply(x, weights, out, 4, 4)),
+            (c, o) => self.rows_by(plan, a, weights, rows, out, |x, weights, out| multiply(x, weights, out, c, o)),
         }
     }
 
@@ -98,24 +117,15 @@ impl Depthwise {
         &self,
         plan: &Plan,
         a: &[f32],
-        b: &[f32],
+        weights: &[f32],
         rows: Range<usize>,
         out: &mut [f32],
         multiply: impl Fn(&[f32], &[f32], &mut [f32]),
     ) {
         out.fill(0.0);
         let Side::Gathered(gathered) = &plan.a else { return };
-        // The weights tap by tap, with groups as the image has them.
         let (inputs, width, size) =
             (plan.groups * self.channels, plan.groups * self.outputs, self.channels * self.outputs);
-        let mut scratch = Scratch::take((plan.groups + 1) * plan.k * self.outputs);
-        let (filter, weights) = scratch.floats().split_at_mut(plan.k * self.outputs);
-        for group in 0..plan.groups {
-            plan.b.pack(b, group, 0..plan.k, 0..self.outputs, filter);
-            for (tap, filter) in filter.chunks_exact(size).enumerate() {
-                weights[(tap * plan.groups + group) * size..][..size].copy_from_slice(filter);
-            }
-        }
         let first = rows.start;
         gathered.taps_of(rows, |row, tap, element| {
             let out = &mut out[(row - first) * width..][..width];
@@ -124,40 +134,64 @@ impl Depthwise {
         });
     }
 
+    /// As `rows_by`, for one channel and one output a group.
+    fn places(&self, plan: &Plan, a: &[f32], weights: &[f32], rows: Range<usize>, out: &mut [f32]) {
+        let Side::Gathered(gathered) = &plan.a else { return };
+        widest(Places { gathered, words: a, weights, channels: plan.groups, rows, out });
+    }
+
     fn weights(&self, plan: &Plan, a: &[f32], b: &[f32], output: Matrix, out: &mut [f32]) {
+        let (Side::Matrix(gradient), Side::Gathered(gathered)) = (&plan.a, &plan.b) else { return };
+        let operands = Operands { gradient: a, step: gradient.column, gathered, words: b };
         match (self.channels, self.outputs) {
-            (1, 1) => self.weights_by(plan, a, b, output, out, |x, g, sums| add_products(sums, x, g)),
-            (1, 2) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, 1, 2)),
-            (2, 1) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, 2, 1)),
-            (2, 2) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, 2, 2)),
-            (4, 4) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, 4, 4)),
-            (c, o) => self.weights_by(plan, a, b, output, out, |x, g, sums| products(x, g, sums, c, o)),
+            (1, 1) => self.in_pieces(plan, &operands, output, out, |rows, sums| {
+                let Operands { gradient, step, gathered, words } = operands;
+                widest(Taps { gathered, words, gradient, step, channels: plan.groups, rows, sums });
+            }),
+            (1, 2) => self.weights_by(plan, &operands, output, out, |x, g, sums| products(x, g, sums, 1, 2)),
+            (2, 1) => self.weights_by(plan, &operands, output, out, |x, g, sums| products(x, g, sums, 2, 1)),
+            (2, 2) => self.weights_by(plan, &operands, output, out, |x, g, sums| products(x, g, sums, 2, 2)),
+            (4, 4) => self.weights_by(plan, &operands, output, out, |x, g, sums| products(x, g, sums, 4, 4)),
+            (c, o) => self.weights_by(plan, &operands, output, out, |x, g, sums| products(x, g, sums, c, o)),
         }
     }
 
     fn weights_by(
         &self,
         plan: &Plan,
-        a: &[f32],
-        b: &[f32],
+        operands: &Operands<'_>,
         output: Matrix,
         out: &mut [f32],
         products: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
     ) {
-        let (Side::Matrix(gradient), Side::Gathered(gathered)) = (&plan.a, &plan.b) else { return };
-        let (inputs, width, size) =
-            (plan.groups * self.channels, plan.groups * self.outputs, self.channels * self.outputs);
-        let (all, of_tap, positions) = (plan.groups * size * gathered.taps(), plan.groups * size, plan.k);
+        let (inputs, width) = (plan.groups * self.channels, plan.groups * self.outputs);
+        let of_tap = plan.groups * self.channels * self.outputs;
+        self.in_pieces(plan, operands, output, out, |rows, sums| {
+            sums.fill(0.0);
+            operands.gathered.taps_of(rows, |row, tap, element| {
+                let gradient = &operands.gradient[row * operands.step..][..width];
+                products(&operands.words[element..][..inputs], gradient, &mut sums[tap * of_tap..][..of_tap]);
+            });
+        });
+    }
+
+    /// Sums over the positions in pieces, each by `piece`, and adds those in order.
+    fn in_pieces(
+        &self,
+        plan: &Plan,
+        operands: &Operands<'_>,
+        output: Matrix,
+        out: &mut [f32],
+        piece: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    ) {
+        let (size, positions) = (self.channels * self.outputs, plan.k);
+        let (all, of_tap) = (plan.groups * size * operands.gathered.taps(), plan.groups * size);
         let height = (positions / 64).max(GRAIN / all.max(1)).max(1);
         let pieces = positions.div_ceil(height).max(1);
         let mut scratch = Scratch::take((pieces + 1) * all);
         let (sums, partial) = scratch.floats().split_at_mut(all);
-        partial.par_chunks_mut(all).enumerate().for_each(|(piece, sums)| {
-            sums.fill(0.0);
-            gathered.taps_of(piece * height..((piece + 1) * height).min(positions), |row, tap, element| {
-                let gradient = &a[row * gradient.column..][..width];
-                products(&b[element..][..inputs], gradient, &mut sums[tap * of_tap..][..of_tap]);
-            });
+        partial.par_chunks_mut(all).enumerate().for_each(|(number, sums)| {
+            piece(number * height..((number + 1) * height).min(positions), sums);
         });
         add_in_order(partial, sums);
         // From [tap, group, channel, output].
@@ -169,12 +203,14 @@ impl Depthwise {
     }
 }
 
-/// `sums[i] += x[i] · y[i]`.
-#[inline(always)]
-fn add_products(sums: &mut [f32], x: &[f32], y: &[f32]) {
-    for ((sum, &x), &y) in sums.iter_mut().zip(x).zip(y) {
-        *sum += x * y;
-    }
+/// The operands of a gradient of weights.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    gradient: &'a [f32],
+    /// From position to position of the gradient.
+    step: usize,
+    gathered: &'a Gathered,
+    words: &'a [f32],
 }
 
 /// `out[g, o] += Σ_c x[g, c] · weights[g, c, o]`.

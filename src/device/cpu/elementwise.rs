@@ -6,15 +6,18 @@
 use rayon::prelude::*;
 
 use super::memory::{Scratch, Slices, Source};
-use super::program::{Inputs, OperandInfo, Program};
+use super::program::{Evaluation, OperandInfo, Program};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Expression;
 use crate::shape::element_count;
 
-/// Elements evaluated at once: a register is 2 KiB, so that a dozen of them stay in the first-level cache.
-const BLOCK: usize = 512;
+/// Elements evaluated at once: a register is 4 KiB, so that some of them stay in the first-level cache.
+const BLOCK: usize = 1024;
 /// Work of one task, in words moved and functions applied.
 const GRAIN: usize = 1 << 16;
+
+/// Tasks that keep many threads busy.
+const MANY: usize = 64;
 
 /// An elementwise step.
 #[derive(Debug)]
@@ -41,8 +44,10 @@ impl Plan {
                 ),
             ));
         }
-        let program = Program::new(expression, shape, operands, BLOCK)?;
-        let chunk = (GRAIN / (1 + 2 * program.cost())).max(2 * BLOCK).next_multiple_of(BLOCK);
+        let program = Program::new(expression, shape, operands, Evaluation { block: BLOCK, step: None })?;
+        let chunk = (GRAIN / (1 + 2 * program.cost())).max(2 * BLOCK).next_multiple_of(program.block());
+        // Longer ones where there are many: what is the same in every block is computed for each.
+        let chunk = chunk.max((count / MANY).next_multiple_of(program.block()).min(16 * program.block()));
         Ok(Plan { program, count, chunk })
     }
 
@@ -67,7 +72,7 @@ impl Plan {
             return;
         }
         let mut scratch = Scratch::take(self.program.scratch());
-        self.program.begin(Inputs { sources, writes, base: start }, &mut scratch);
+        self.program.begin(start, sources, writes, &mut scratch);
         self.program.fill(start, sources, writes, &mut scratch);
     }
 }

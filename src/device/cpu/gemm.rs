@@ -152,13 +152,9 @@ impl Plan {
             return;
         }
         let (a, mut b) = (slices.floats(0), slices.floats(1));
-        let of_lines = self.lines.as_ref().map_or(0, |lines| lines.filter_len(self.n));
-        let mut filters = Scratch::take(self.phased.as_ref().map_or(of_lines, |phased| phased.filter_len(self.groups)));
-        if let Some(phased) = &self.phased {
-            phased.pack_filters(b, filters.floats());
-            b = filters.floats();
-        } else if let Some(lines) = &self.lines {
-            lines.pack_filters(&self.b, b, self.n, filters.floats());
+        let mut filters = Scratch::take(self.filter_len());
+        if !filters.is_empty() {
+            self.pack_filters(b, filters.floats());
             b = filters.floats();
         }
         let Slices { reads, mut writes } = slices;
@@ -195,6 +191,25 @@ impl Plan {
                     tasks.into_iter().zip(pieces).for_each(work);
                 }
             }
+        }
+    }
+
+    /// Elements of the filters as they are packed once for all tiles; none where they are not.
+    fn filter_len(&self) -> usize {
+        match (&self.depthwise, &self.phased, &self.lines) {
+            (Some(depthwise), ..) => depthwise.filter_len(self),
+            (_, Some(phased), _) => phased.filter_len(self.groups),
+            (.., Some(lines)) => lines.filter_len(self.n),
+            _ => 0,
+        }
+    }
+
+    fn pack_filters(&self, b: &[f32], out: &mut [f32]) {
+        match (&self.depthwise, &self.phased, &self.lines) {
+            (Some(depthwise), ..) => depthwise.pack_filters(self, b, out),
+            (_, Some(phased), _) => phased.pack_filters(b, out),
+            (.., Some(lines)) => lines.pack_filters(&self.b, b, self.n, out),
+            _ => {}
         }
     }
 

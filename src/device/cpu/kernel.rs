@@ -14,10 +14,10 @@ use std::marker::PhantomData;
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
 
-#[cfg(target_arch = "x86_64")]
-use super::lanes::{Eight, Sixteen};
-use super::lanes::{Four, Lanes, Width};
 use super::memory::Scratch;
+#[cfg(target_arch = "x86_64")]
+use crate::vector::{Eight, Sixteen};
+use crate::vector::{Four, Lanes, Width};
 
 /// Terms of the sums that a strip holds: 32 KB of it, where vectors are of 16 floats.
 const DEPTH: usize = 256;
@@ -90,8 +90,8 @@ fn by_stretches(
             (strip_of_b, packed) = packed.split_at_mut(strip * depth);
             pack(b.slice(ndarray::s![.., first..first + columns]), strip, strip_of_b);
             let out = out.slice_mut(ndarray::s![.., first..first + columns]);
-            let right = Right { words: strip_of_b, segment: 0, step: strip };
-            width.strip([1, depth], Left::of(&a), right, accumulate, out, beside);
+            let right = Right { words: strip_of_b, segments: [0; 2], step: strip };
+            width.strip([1, 1, depth], Left::of(&a), right, accumulate, out, beside);
         }
     }
 }
@@ -103,7 +103,7 @@ fn displaces(a: &ArrayView2<'_, f32>) -> bool {
 }
 
 /// What lies between lines of a copy.
-const GAP: usize = 16;
+pub(super) const GAP: usize = 16;
 
 /// Words of a copy of `rows × columns`, whichever axis is the dense one.
 fn copied_len(rows: usize, columns: usize) -> usize {
@@ -123,8 +123,22 @@ fn apart<'a>(a: ArrayView2<'a, f32>, scratch: &'a mut [f32]) -> ArrayView2<'a, f
     ArrayView2::from_shape((rows, columns).strides(strides), scratch).expect("the scratch holds it")
 }
 
+/// Rows of a packed strip that are filled from columns before the next ones: they stay in the first-level cache.
+const ROWS_TOGETHER: usize = 64;
+
 /// Copies `b` row by row, with zeros behind each row to make it `strip` long.
 pub(super) fn pack(b: ArrayView2<'_, f32>, strip: usize, packed: &mut [f32]) {
+    let columns = b.ncols();
+    if columns > 1 && b.stride_of(Axis(0)) == 1 {
+        let blocks = packed[..b.nrows() * strip].chunks_mut(ROWS_TOGETHER * strip);
+        for (b, packed) in b.axis_chunks_iter(Axis(0), ROWS_TOGETHER).zip(blocks) {
+            for (column, values) in b.columns().into_iter().enumerate() {
+                packed.iter_mut().skip(column).step_by(strip).zip(values).for_each(|(to, &x)| *to = x);
+            }
+            packed.chunks_exact_mut(strip).for_each(|row| row[columns..].fill(0.0));
+        }
+        return;
+    }
     for (row, packed) in b.rows().into_iter().zip(packed.chunks_exact_mut(strip)) {
         let (values, rest) = packed.split_at_mut(row.len());
         match row.as_slice() {
@@ -135,22 +149,23 @@ pub(super) fn pack(b: ArrayView2<'_, f32>, strip: usize, packed: &mut [f32]) {
     }
 }
 
-/// A left operand: term `t` of segment `s` of row `i` is `i * row + s * segment + t * step` elements after the first.
+/// A left operand: term `t` of segment `[r, s]` of row `i` is `i * row + r * segments[0] + s * segments[1] + t * step`
+/// elements after the first.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
     first: *const f32,
     /// Elements from the first to behind the last.
     len: usize,
     row: usize,
-    segment: usize,
+    segments: [usize; 2],
     step: usize,
     words: PhantomData<&'a [f32]>,
 }
 
 impl<'a> Left<'a> {
     /// One in `words`.
-    pub fn new(words: &'a [f32], row: usize, segment: usize, step: usize) -> Self {
-        Left { first: words.as_ptr(), len: words.len(), row, segment, step, words: PhantomData }
+    pub fn new(words: &'a [f32], row: usize, segments: [usize; 2], step: usize) -> Self {
+        Left { first: words.as_ptr(), len: words.len(), row, segments, step, words: PhantomData }
     }
 
     /// A matrix, in one segment.
@@ -159,21 +174,21 @@ impl<'a> Left<'a> {
         assert!(matrix.strides().iter().all(|&stride| stride >= 0), "views run forwards");
         let reach = matrix.nrows().saturating_sub(1) * row + matrix.ncols().saturating_sub(1) * step;
         let len = if matrix.is_empty() { 0 } else { 1 + reach };
-        Left { first: matrix.as_ptr(), len, row, segment: 0, step, words: PhantomData }
+        Left { first: matrix.as_ptr(), len, row, segments: [0; 2], step, words: PhantomData }
     }
 }
 
-/// A right operand: the columns of term `t` of segment `s` begin at `words[s * segment + t * step]`, side by side.
+/// A right operand: the columns of a term begin as many elements after the first word, side by side.
 #[derive(Clone, Copy)]
 pub(super) struct Right<'a> {
     pub words: &'a [f32],
-    pub segment: usize,
+    pub segments: [usize; 2],
     pub step: usize,
 }
 
 impl Width {
     /// Floats of a vector.
-    pub fn count(self) -> usize {
+    pub(super) fn count(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
             Width::Sixteen => Sixteen::COUNT,
@@ -184,21 +199,21 @@ impl Width {
     }
 
     /// The strips into which so many columns are cut: the first column, and how many.
-    pub fn strips(self, columns: usize) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn strips(self, columns: usize) -> impl Iterator<Item = (usize, usize)> {
         let most = VECTORS * self.count();
         (0..columns).step_by(most).map(move |first| (first, most.min(columns - first)))
     }
 
     /// Scratch that a strip with `rows` rows needs.
-    pub fn beside(self, rows: usize) -> usize {
+    pub(super) fn beside(self, rows: usize) -> usize {
         rows * VECTORS * self.count()
     }
 
     /// The product of `a` and a strip, over all terms of all segments. The columns of `b` are read up to the next multiple
     /// of a vector; `beside` is scratch for [`Width::beside`].
-    pub fn strip(
+    pub(super) fn strip(
         self,
-        terms: [usize; 2],
+        terms: [usize; 3],
         a: Left<'_>,
         b: Right<'_>,
         accumulate: bool,
@@ -224,31 +239,32 @@ impl Width {
 
     fn whole_strip(
         self,
-        [segments, terms]: [usize; 2],
+        terms: [usize; 3],
         a: Left<'_>,
         b: Right<'_>,
         accumulate: bool,
         mut out: ArrayViewMut2<'_, f32>,
     ) {
         let (rows, columns) = out.dim();
-        if rows * columns * segments * terms == 0 {
+        if rows * columns * terms.iter().product::<usize>() == 0 {
             return;
         }
         let vectors = columns / self.count();
-        let last = |segment: usize, step: usize| (segments - 1) * segment + (terms - 1) * step;
-        assert!((rows - 1) * a.row + last(a.segment, a.step) < a.len, "{rows} rows of {} elements", a.len);
-        assert!(last(b.segment, b.step) + columns <= b.words.len(), "{columns} columns of {}", b.words.len());
+        let (steps_of_a, steps_of_b) = ([a.segments[0], a.segments[1], a.step], [b.segments[0], b.segments[1], b.step]);
+        let last = |steps: [usize; 3]| (0..3).map(|i| (terms[i] - 1) * steps[i]).sum::<usize>();
+        assert!((rows - 1) * a.row + last(steps_of_a) < a.len, "{rows} rows of {} elements", a.len);
+        assert!(last(steps_of_b) + columns <= b.words.len(), "{columns} columns of {}", b.words.len());
         assert!(columns == vectors * self.count() && vectors <= VECTORS, "{columns} columns");
         assert!(out.stride_of(Axis(1)) == 1, "{:?}", out.strides());
         let part = Part {
             a: a.first,
-            a_strides: [a.row, a.segment, a.step],
+            a_row: a.row,
+            a_steps: steps_of_a,
             b: b.words.as_ptr(),
-            b_strides: [b.segment, b.step],
+            b_steps: steps_of_b,
             out: out.as_mut_ptr(),
             row: out.stride_of(Axis(0)),
             rows,
-            segments,
             terms,
             accumulate,
         };
@@ -264,8 +280,8 @@ impl Width {
                 (Width::Eight, 1) => part.run_eight::<1>(),
                 #[cfg(target_arch = "x86_64")]
                 (Width::Eight, _) => part.run_eight::<VECTORS>(),
-                (Width::Four, 1) => part.run::<Four, 4, 1>(),
-                (Width::Four, _) => part.run::<Four, 4, VECTORS>(),
+                (Width::Four, 1) => part.run_four::<1>(),
+                (Width::Four, _) => part.run_four::<VECTORS>(),
             }
         }
     }
@@ -275,63 +291,61 @@ impl Width {
 #[derive(Clone, Copy)]
 struct Part {
     a: *const f32,
-    /// From row to row, from segment to segment, from term to term.
-    a_strides: [usize; 3],
+    /// From row to row.
+    a_row: usize,
+    /// From segment to segment, outer and inner, and from term to term.
+    a_steps: [usize; 3],
     b: *const f32,
-    /// From segment to segment, from term to term.
-    b_strides: [usize; 2],
+    b_steps: [usize; 3],
     out: *mut f32,
     /// From row to row of the result.
     row: isize,
     rows: usize,
-    segments: usize,
-    terms: usize,
+    terms: [usize; 3],
     accumulate: bool,
+}
+
+/// All rows of a part, in blocks of nearly equal size: each of few rows would wait for its sums.
+macro_rules! in_blocks {
+    ($part:expr, $lanes:ty, $vectors:ident, $most:literal, [$($fewer:literal)+]) => {{
+        let mut part = $part;
+        let blocks = part.rows.div_ceil($most);
+        let (rows, larger) = (part.rows / blocks.max(1), part.rows % blocks.max(1));
+        for block in 0..blocks {
+            let rows = rows + usize::from(block < larger);
+            match rows {
+                $($fewer => part.block::<$lanes, $fewer, $vectors>(),)+
+                _ => part.block::<$lanes, $most, $vectors>(),
+            }
+            part = part.after(rows);
+        }
+    }};
 }
 
 impl Part {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
     unsafe fn run_sixteen<const V: usize>(self) {
-        // SAFETY: by the caller. 24 of 32 registers hold sums.
-        unsafe { self.run::<Sixteen, 12, V>() }
+        // SAFETY: by the caller. 28 of 32 registers hold sums.
+        unsafe { in_blocks!(self, Sixteen, V, 14, [1 2 3 4 5 6 7 8 9 10 11 12 13]) }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn run_eight<const V: usize>(self) {
         // SAFETY: by the caller. 12 of 16 registers hold sums.
-        unsafe { self.run::<Eight, 6, V>() }
+        unsafe { in_blocks!(self, Eight, V, 6, [1 2 3 4 5]) }
     }
 
-    /// All rows, `ROWS` at a time.
-    #[inline(always)]
-    unsafe fn run<L: Lanes, const ROWS: usize, const V: usize>(mut self) {
-        // SAFETY: by the caller; the parts have no more rows than there are.
-        unsafe {
-            while self.rows >= ROWS {
-                self.block::<L, ROWS, V>();
-                self = self.after(ROWS);
-            }
-            while self.rows >= 8 && ROWS > 8 {
-                self.block::<L, 8, V>();
-                self = self.after(8);
-            }
-            while self.rows >= 4 {
-                self.block::<L, 4, V>();
-                self = self.after(4);
-            }
-            while self.rows > 0 {
-                self.block::<L, 1, V>();
-                self = self.after(1);
-            }
-        }
+    unsafe fn run_four<const V: usize>(self) {
+        // SAFETY: by the caller.
+        unsafe { in_blocks!(self, Four, V, 4, [1 2 3]) }
     }
 
     /// The part without its first rows.
     #[inline(always)]
     fn after(self, rows: usize) -> Self {
-        let a = self.a.wrapping_add(self.a_strides[0] * rows);
+        let a = self.a.wrapping_add(self.a_row * rows);
         let out = self.out.wrapping_offset(self.row * rows as isize);
         Part { a, out, rows: self.rows - rows, ..self }
     }
@@ -341,22 +355,26 @@ impl Part {
     unsafe fn block<L: Lanes, const ROWS: usize, const V: usize>(&self) {
         // SAFETY: by the caller.
         unsafe {
-            let [row, a_segment, a_step] = self.a_strides;
-            let [b_segment, b_step] = self.b_strides;
+            let (row, a_steps, b_steps, terms) = (self.a_row, self.a_steps, self.b_steps, self.terms);
             let mut sums = [[L::zero(); V]; ROWS];
-            for segment in 0..self.segments {
-                let (mut a, mut b) =
-                    (self.a.wrapping_add(segment * a_segment), self.b.wrapping_add(segment * b_segment));
-                for _ in 0..self.terms {
-                    let vectors: [L; V] = std::array::from_fn(|v| L::load(b.add(v * L::COUNT)));
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let x = L::splat(*a.add(r * row));
-                        for (sum, vector) in sums.iter_mut().zip(vectors) {
-                            *sum = sum.plus_product(x, vector);
+            for outer in 0..terms[0] {
+                let (mut a_line, mut b_line) =
+                    (self.a.wrapping_add(outer * a_steps[0]), self.b.wrapping_add(outer * b_steps[0]));
+                for _ in 0..terms[1] {
+                    let (mut a, mut b) = (a_line, b_line);
+                    for _ in 0..terms[2] {
+                        let vectors: [L; V] = std::array::from_fn(|v| L::load(b.add(v * L::COUNT)));
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let x = L::splat(*a.add(r * row));
+                            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                                *sum = sum.plus_product(x, vector);
+                            }
                         }
+                        a = a.wrapping_add(a_steps[2]);
+                        b = b.wrapping_add(b_steps[2]);
                     }
-                    a = a.wrapping_add(a_step);
-                    b = b.wrapping_add(b_step);
+                    a_line = a_line.wrapping_add(a_steps[1]);
+                    b_line = b_line.wrapping_add(b_steps[1]);
                 }
             }
             for (r, sums) in sums.into_iter().enumerate() {

@@ -12,12 +12,13 @@
 use std::ops::Range;
 
 use ndarray::{ArrayViewMut2, s};
+use rayon::prelude::*;
 
-use super::kernel::{Left, Right, pack};
-use super::lanes::Width;
+use super::kernel::{GAP, Left, Right, pack};
 use super::memory::Scratch;
 use super::operand::Side;
 use crate::graph::{Matrix, Operand};
+use crate::vector::Width;
 
 /// Terms of the sums of a filter's gradient that are added before the next lines are copied.
 const TERMS: usize = 256;
@@ -144,18 +145,22 @@ impl Lines {
     /// Packs filters of so many columns, taps in the order in which windows are read.
     pub fn pack_filters(&self, side: &Side, words: &[f32], columns: usize, out: &mut [f32]) {
         let (width, channels, taps) = (Width::of_this_machine(), self.channels, self.kernel[0] * self.kernel[1]);
-        let mut scratch = Scratch::take(channels * columns);
         let mut rest = out;
-        for (first, columns) in width.strips(columns) {
+        let strips = width.strips(columns).map(|(first, columns)| {
             let strip = columns.next_multiple_of(width.count());
-            let packed;
-            (packed, rest) = rest.split_at_mut(taps * channels * strip);
+            let (packed, after) = std::mem::take(&mut rest).split_at_mut(taps * channels * strip);
+            rest = after;
+            (first, columns, strip, packed)
+        });
+        let strips: Vec<_> = strips.collect();
+        strips.into_par_iter().for_each(|(first, columns, strip, packed)| {
+            let mut scratch = Scratch::take(channels * columns);
             for (tap, packed) in packed.chunks_exact_mut((channels * strip).max(1)).enumerate() {
                 let tap = if self.reversed { taps - 1 - tap } else { tap };
                 let rows = tap * channels..(tap + 1) * channels;
                 pack(side.panel(words, 0, rows, first..first + columns, scratch.floats()), strip, packed);
             }
-        }
+        });
     }
 
     /// Rows `row..` of the product of windows and packed filters of `columns` columns: whole lines of places.
@@ -176,11 +181,11 @@ impl Lines {
                 (packed, rest) = rest.split_at(down * terms * strip);
                 for i in 0..places.len() {
                     let begin = i * self.stride[0] * line;
-                    let left = Left::new(&lines[begin..], self.stride[1] * self.channels, self.dilation * line, 1);
-                    let right = Right { words: packed, segment: terms * strip, step: strip };
+                    let left = Left::new(&lines[begin..], self.stride[1] * self.channels, [0, self.dilation * line], 1);
+                    let right = Right { words: packed, segments: [0, terms * strip], step: strip };
                     let at = done + i * across;
                     let out = out.slice_mut(s![at..at + across, first..first + columns]);
-                    width.strip([down, terms], left, right, false, out, beside);
+                    width.strip([1, down, terms], left, right, false, out, beside);
                 }
             }
             done += places.len() * across;
@@ -196,31 +201,66 @@ impl Lines {
         range: Range<usize>,
         mut out: ArrayViewMut2<'_, f32>,
     ) {
-        let (width, across, line) = (Width::of_this_machine(), self.across(), self.line());
-        let most = (TERMS / across).clamp(1, self.places[0].max(1));
-        let len = self.read_by(most) * line + BEYOND;
-        let mut scratch = Scratch::take(len + width.beside(out.nrows()));
-        let (lines, beside) = scratch.floats().split_at_mut(len);
+        let (width, across, height) = (Width::of_this_machine(), self.across(), self.places[0].max(1));
+        let line = self.line();
+        let most = (TERMS / across).clamp(1, height);
+        // Of small images several at once.
+        let images = (TERMS / (across * height)).max(1);
+        let pitch = self.read_by(most) * line;
+        let len = images * pitch + BEYOND;
+        let copied = copied_len([out.nrows(), images * most * across], matrix);
+        let mut scratch = Scratch::take(len + copied + width.beside(out.nrows()));
+        let (lines, rest) = scratch.floats().split_at_mut(len);
+        let (copy, beside) = rest.split_at_mut(copied);
         // What is read past the last line is multiplied and thrown away.
         lines.fill(0.0);
         let mut place = range.start;
-        for (n, places) in self.pieces(range.clone(), most) {
-            self.copy(words, n, places.clone(), lines);
+        let mut pieces = self.pieces(range.clone(), most).peekable();
+        while let Some((n, places)) = pieces.next() {
+            let mut count = 1;
+            while count < images && places.len() == height && pieces.next_if(|(_, next)| *next == places).is_some() {
+                count += 1;
+            }
+            for (image, lines) in lines.chunks_exact_mut(pitch).take(count).enumerate() {
+                self.copy(words, n + image, places.clone(), lines);
+            }
+            let terms = places.len() * across;
             let a = &a[row * matrix.row + place * matrix.column..];
-            let left = Left::new(a, matrix.row, across * matrix.column, matrix.column);
+            let (a, matrix) = together(a, matrix, [out.nrows(), count * terms], copy);
+            let segments = [terms * matrix.column, across * matrix.column];
+            let left = Left::new(a, matrix.row, segments, matrix.column);
             for r in 0..self.kernel[0] {
                 for (first, columns) in width.strips(self.stretch()) {
                     let right = Right {
                         words: &lines[r * self.dilation * line + first..],
-                        segment: self.stride[0] * line,
+                        segments: [pitch, self.stride[0] * line],
                         step: self.stride[1] * self.channels,
                     };
                     let column = r * self.stretch() + first;
                     let out = out.slice_mut(s![.., column..column + columns]);
-                    width.strip([places.len(), across], left, right, place > range.start, out, beside);
+                    width.strip([count, places.len(), across], left, right, place > range.start, out, beside);
                 }
             }
-            place += places.len() * across;
+            place += count * terms;
         }
     }
+}
+
+/// From this many elements between its columns on a matrix is copied: lines of a cache so far apart displace each other.
+const APART: usize = 128;
+
+/// Words that [`together`] needs for a copy.
+fn copied_len([rows, columns]: [usize; 2], matrix: Matrix) -> usize {
+    if matrix.row == 1 && matrix.column >= APART { (rows + GAP) * columns } else { 0 }
+}
+
+/// Part of a matrix from its first element on: where it is, or in `copy`.
+fn together<'a>(a: &'a [f32], matrix: Matrix, [rows, columns]: [usize; 2], copy: &'a mut [f32]) -> (&'a [f32], Matrix) {
+    if copy.is_empty() {
+        return (a, matrix);
+    }
+    for (column, to) in copy.chunks_exact_mut(rows + GAP).take(columns).enumerate() {
+        to[..rows].copy_from_slice(&a[column * matrix.column..][..rows]);
+    }
+    (copy, Matrix { column: rows + GAP, ..matrix })
 }

@@ -28,6 +28,16 @@ impl Walk {
         Walk { access: access.clone(), shape: shape.to_vec(), period: repeats.then_some(shape[last]) }
     }
 
+    /// Whether the values repeat along the last axis.
+    pub fn repeats(&self) -> bool {
+        self.period.is_some()
+    }
+
+    /// Whether any two blocks of `block` elements that begin multiples of `step` apart have the same values.
+    pub fn is_alike(&self, block: usize, step: usize) -> bool {
+        self.period.is_some_and(|period| period <= block && block.is_multiple_of(period) && step.is_multiple_of(period))
+    }
+
     /// The smallest and the largest element that is read; `None` if none is.
     pub fn extremes(&self) -> Option<(isize, isize)> {
         let (mut first, mut last) = (self.access.offset, self.access.offset);

@@ -2,10 +2,11 @@
 //!
 //! It is for machines without a GPU, and the same tests judge it. [`Executable::new`] turns every step into a plan that is
 //! checked against the sizes of its slots, so that a run has nothing left to refuse; a run locks the buffers it touches,
-//! takes each step's slices ([`memory`]; [`half`] widens those of `f16`) and does its work: [`elementwise`], [`reduce`], [`gemm`], [`window`], or the
-//! reference of an operation that has a shader of its own. Work is cut by shapes and never by the number of threads, and
+//! takes each step's slices ([`memory`]; [`half`] widens those of `f16`) and does its work: [`elementwise`], [`reduce`], [`gemm`], [`window`], [`rows`], or
+//! the reference of an operation that has a shader of its own. Work is cut by shapes and never by the number of threads, and
 //! partial results are added in a fixed order: one seed gives one result, bit for bit. Before: [`crate::schedule`].
 
+mod channelwise;
 mod compile;
 mod depthwise;
 mod elementwise;
@@ -13,7 +14,6 @@ mod fold;
 mod gemm;
 mod half;
 mod kernel;
-mod lanes;
 mod lines;
 mod load;
 mod memory;
@@ -21,8 +21,10 @@ mod operand;
 mod phased;
 mod program;
 mod reduce;
+mod rows;
 #[cfg(test)]
 mod tests;
+mod view;
 mod window;
 
 use std::collections::BTreeMap;
@@ -65,6 +67,9 @@ enum Plan {
     Reduce(reduce::Plan),
     Gemm(Box<gemm::Plan>),
     Window(window::Plan),
+    /// An operation that computes some rows at a time.
+    Rows(rows::Plan),
+    /// Any other with a shader of its own.
     Opaque,
 }
 
@@ -117,7 +122,10 @@ impl Executable {
                 Work::Window { pooling, epilogue } => {
                     Plan::Window(window::Plan::new(pooling, epilogue.as_ref(), &operands, &results)?)
                 }
-                Work::Opaque { .. } => Plan::Opaque,
+                Work::Opaque { op, inputs, .. } => match op.by_rows() {
+                    Some(op) => Plan::Rows(rows::Plan::new(op.rows(inputs), &operands, &results)?),
+                    None => Plan::Opaque,
+                },
             };
             Ok(Planned { footprint, halves, plan })
         };
@@ -161,13 +169,18 @@ impl Executable {
             (Plan::Reduce(plan), _) => plan.run(slices),
             (Plan::Gemm(plan), _) => plan.run(slices),
             (Plan::Window(plan), _) => plan.run(slices),
+            (Plan::Rows(plan), Work::Opaque { op, .. }) => {
+                if let Some(op) = op.by_rows() {
+                    plan.run(op, slices);
+                }
+            }
             (Plan::Opaque, Work::Opaque { op, inputs, .. }) => {
                 let computed = |ty: &TensorType| TensorType::new(ty.dtype.computed(), ty.shape.clone());
                 let inputs: Vec<TensorType> = inputs.iter().map(computed).collect();
                 let writes = step.writes.iter().map(|&slot| computed(&self.schedule.slot(slot).ty)).collect();
                 reference(op.as_ref(), &inputs, writes, slices)?;
             }
-            (Plan::Opaque, _) => {}
+            (Plan::Rows(_) | Plan::Opaque, _) => {}
         }
         Ok(())
     }

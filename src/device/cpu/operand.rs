@@ -14,7 +14,7 @@ use crate::graph::{Matrix, Operand};
 use crate::shape::Window;
 
 /// Entry of a table for a tap outside the image.
-const OUTSIDE: usize = usize::MAX;
+pub(super) const OUTSIDE: usize = usize::MAX;
 
 /// One operand, prepared.
 #[derive(Debug)]
@@ -209,13 +209,13 @@ impl Gathered {
     }
 
     /// The place (n, i, j) of a row.
-    fn place(&self, row: usize) -> [usize; 3] {
+    pub fn place(&self, row: usize) -> [usize; 3] {
         let [height, width] = self.places;
         [row / (height * width), row / width % height, row % width]
     }
 
     /// The place after `place`.
-    fn advance(&self, place: &mut [usize; 3]) {
+    pub fn advance(&self, place: &mut [usize; 3]) {
         place[2] += 1;
         if place[2] == self.places[1] {
             (place[1], place[2]) = (place[1] + 1, 0);
@@ -225,18 +225,69 @@ impl Gathered {
         }
     }
 
+    /// Places across.
+    pub fn across_places(&self) -> usize {
+        self.places[1]
+    }
+
+    /// Where all taps of a place lie so many elements after those of the place before it in the line.
+    #[inline(always)]
+    pub fn step(&self, &[_, _, j]: &[usize; 3]) -> Option<usize> {
+        let width = self.kernel[1];
+        let (before, here) = self.across[j.checked_sub(1)? * width..].split_at(width);
+        let step = here[0].wrapping_sub(before[0]);
+        let moves = |(&before, &here): (&usize, &usize)| {
+            before != OUTSIDE && here != OUTSIDE && here.wrapping_sub(before) == step
+        };
+        before.iter().zip(here).all(moves).then_some(step)
+    }
+
+    /// Calls `visit` with every tap inside and its first element, for one place.
+    #[inline(always)]
+    pub fn taps_at(&self, &[n, i, j]: &[usize; 3], mut visit: impl FnMut(usize, usize)) {
+        let [height, width] = self.kernel;
+        let (down, across) = (&self.down[i * height..][..height], &self.across[j * width..][..width]);
+        for (r, &down) in down.iter().enumerate().filter(|&(_, &down)| down != OUTSIDE) {
+            for (s, &across) in across.iter().enumerate().filter(|&(_, &across)| across != OUTSIDE) {
+                visit(r * width + s, n * self.image + down + across);
+            }
+        }
+    }
+
+    /// The taps inside of the places `js` of a line, as runs of places whose elements are equally far apart: calls `visit`
+    /// with the tap, the first place and its element, the distance and the number of places.
+    #[inline(always)]
+    pub fn runs(&self, n: usize, i: usize, js: Range<usize>, mut visit: impl FnMut(usize, usize, usize, usize, usize)) {
+        let [height, width] = self.kernel;
+        let down = &self.down[i * height..][..height];
+        for s in 0..width {
+            let across = |j: usize| self.across[j * width + s];
+            let mut j = js.start;
+            while j < js.end {
+                let first = across(j);
+                let distance = |j: usize| {
+                    if j < js.end && across(j) != OUTSIDE { across(j).checked_sub(across(j - 1)) } else { None }
+                };
+                let mut length = 1;
+                if first != OUTSIDE {
+                    let stride = distance(j + 1);
+                    while stride.is_some() && distance(j + length) == stride {
+                        length += 1;
+                    }
+                    for (r, &down) in down.iter().enumerate().filter(|&(_, &down)| down != OUTSIDE) {
+                        visit(r * width + s, j, n * self.image + down + first, stride.unwrap_or(0), length);
+                    }
+                }
+                j += length;
+            }
+        }
+    }
+
     /// Calls `visit` with the tap and its first element, for every row from `first` and every tap inside.
     pub fn taps_of(&self, rows: Range<usize>, mut visit: impl FnMut(usize, usize, usize)) {
-        let [height, width] = self.kernel;
         let mut place = self.place(rows.start);
         for row in rows {
-            let [n, i, j] = place;
-            let (down, across) = (&self.down[i * height..][..height], &self.across[j * width..][..width]);
-            for (r, &down) in down.iter().enumerate().filter(|&(_, &down)| down != OUTSIDE) {
-                for (s, &across) in across.iter().enumerate().filter(|&(_, &across)| across != OUTSIDE) {
-                    visit(row, r * width + s, n * self.image + down + across);
-                }
-            }
+            self.taps_at(&place, |tap, element| visit(row, tap, element));
             self.advance(&mut place);
         }
     }

@@ -1,21 +1,29 @@
 //! An [`Expression`] prepared for evaluation in blocks: terms become instructions over registers of one block each.
 //!
-//! A load in order borrows the operand and costs nothing; what is the same everywhere (constants, scalars and functions
-//! of them) is computed once a task, in [`Program::begin`]; everything else is computed by [`Program::evaluate`], a block
+//! A load in order borrows the operand and costs nothing; what is the same in every block (constants, scalars, what repeats
+//! along the last axis, and functions of them) is computed once a task, in [`Program::begin`]; everything else is computed by [`Program::evaluate`], a block
 //! at a time, so that intermediate results stay in the first-level cache. Registers are reused after their last reader.
-//! How a block is loaded, filled or drawn is in [`super::load`]. Accesses are checked against the operands' sizes here,
+//! A result is computed where it is stored, unless an operand may be there. How a block is loaded, filled or drawn is in
+//! [`super::load`], how instructions see memory in [`super::view`]. Accesses are checked against the operands' sizes here,
 //! once ([`super::compile`]), so that a run has nothing left to refuse.
+
+use std::ops::Range;
 
 use super::compile::Compiler;
 use super::load::{RANK, Walk, coordinates, random};
 use super::memory::Source;
+use super::view::View;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Expression, Term};
 use crate::shape::element_count;
+use crate::vector::expect_read;
 
 /// The most arguments a function may have.
 pub(super) const ARGUMENTS: usize = 8;
+
+/// Elements of an operand that a second-level cache is likely to hold.
+const CACHED: usize = 1 << 17;
 
 /// What is known of an operand when a program is made.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +40,14 @@ pub(super) enum Place {
     Register(usize),
     /// In the operand, at the positions of the block.
     Operand(usize),
+    /// In the result, where it is computed.
+    Result(usize),
 }
 
 #[derive(Debug)]
 pub(super) struct Instruction {
-    pub register: usize,
+    /// A register or a result.
+    pub target: Place,
     pub action: Action,
 }
 
@@ -50,25 +61,14 @@ pub(super) enum Action {
     Apply { block: fn(DType, &[&[u32]], &mut [u32]), dtype: DType, arguments: Vec<Place> },
 }
 
-/// The operands of one task.
-#[derive(Clone, Copy)]
-pub(super) struct Inputs<'a, 'b> {
-    /// Operand `i` of the expression.
-    pub sources: &'a [Source<'b>],
-    /// The task's part of the results, for operands in place.
-    pub writes: &'a [&'b mut [u32]],
-    /// The first element of that part.
-    pub base: usize,
-}
-
-impl<'a> Inputs<'a, '_> {
-    /// The words of an operand, and the element that the first one is.
-    fn words(&self, operand: usize) -> (&'a [u32], usize) {
-        match self.sources[operand] {
-            Source::Shared { words, base } => (words, base),
-            Source::InPlace(write) => (self.writes[write], self.base),
-        }
-    }
+/// How a program is going to be evaluated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evaluation {
+    /// Elements at once, at most.
+    pub block: usize,
+    /// What is evaluated after one [`Program::begin`] begins multiples of this behind its base; `None`: by
+    /// [`Program::fill`], which goes block by block.
+    pub step: Option<usize>,
 }
 
 /// An expression over an iteration space, ready to be evaluated at ranges of its row-major positions.
@@ -79,15 +79,22 @@ pub(super) struct Program {
     pub(super) uniform: Vec<Instruction>,
     pub(super) instructions: Vec<Instruction>,
     pub(super) results: Vec<Place>,
+    /// Operands that are read in order, where there is more than caches hold.
+    pub(super) streams: Vec<usize>,
     cost: usize,
 }
 
 impl Program {
-    /// Prepares `expression` over `shape` for blocks of at most `block` elements.
+    /// Prepares `expression` over `shape`.
     ///
     /// # Errors
     /// When an operand is missing, too small or read elsewhere than where it is overwritten.
-    pub fn new(expression: &Expression, shape: &[usize], operands: &[OperandInfo], block: usize) -> Result<Self> {
+    pub fn new(
+        expression: &Expression,
+        shape: &[usize],
+        operands: &[OperandInfo],
+        evaluation: Evaluation,
+    ) -> Result<Self> {
         let mut expression = expression.clone();
         let mut shape = expression.collapse(shape);
         if shape.is_empty() {
@@ -106,18 +113,32 @@ impl Program {
             ));
         }
         let count = element_count(&shape);
+        let mut block = evaluation.block.min(count.max(1));
+        let repeats = |term: &Term| matches!(term, Term::Load { access, .. } if Walk::new(access, &shape).repeats());
+        if let Some(&last @ 1..) = shape.last()
+            && last <= block
+            && expression.terms.iter().any(repeats)
+        {
+            // Whole periods.
+            block = block / last * last;
+        }
         let program = Program {
-            block: block.min(count.max(1)),
+            block,
             registers: 0,
             uniform: vec![],
             instructions: vec![],
             results: vec![],
+            streams: vec![],
             cost: expression.cost(),
         };
         if count == 0 {
             return Ok(program);
         }
-        Compiler::new(operands, shape, program).compile(&expression)
+        let mut program = Compiler::new(operands, shape, evaluation.step, program).compile(&expression)?;
+        if count <= CACHED {
+            program.streams.clear();
+        }
+        Ok(program)
     }
 
     /// The words of scratch that evaluation needs.
@@ -135,119 +156,97 @@ impl Program {
         self.cost
     }
 
-    /// Computes what is the same everywhere; once for every scratch, before [`Program::evaluate`].
-    pub fn begin(&self, inputs: Inputs<'_, '_>, scratch: &mut [u32]) {
-        self.execute(&self.uniform, 0, self.block, inputs, scratch);
+    /// Computes what is the same in every block after `base`; once for every scratch, before the others.
+    pub fn begin(&self, base: usize, sources: &[Source<'_>], writes: &mut [&mut [u32]], scratch: &mut [u32]) {
+        self.execute(&self.uniform, base..base + self.block, base, sources, writes, scratch);
     }
 
-    /// Evaluates the `len` elements from `start`; their values are then in [`Program::result`].
-    pub fn evaluate(&self, start: usize, len: usize, inputs: Inputs<'_, '_>, scratch: &mut [u32]) {
-        self.execute(&self.instructions, start, len, inputs, scratch);
-    }
-
-    /// Result `i` of the block evaluated last.
-    pub fn result<'s>(
-        &self,
-        i: usize,
-        start: usize,
-        len: usize,
-        sources: &[Source<'s>],
-        scratch: &'s [u32],
-    ) -> &'s [u32] {
-        match self.results[i] {
-            Place::Register(register) => &scratch[register * self.block..][..len],
+    /// Evaluates the elements of `range`, at most a block, of an expression with one result, which is given.
+    pub fn evaluate<'s>(&self, range: Range<usize>, sources: &[Source<'s>], scratch: &'s mut [u32]) -> &'s [u32] {
+        self.execute(&self.instructions, range.clone(), 0, sources, &mut [], scratch);
+        match self.results[0] {
+            Place::Register(register) => &scratch[register * self.block..][..range.len()],
             Place::Operand(operand) => match sources[operand] {
-                Source::Shared { words, base } => &words[start - base..][..len],
-                Source::InPlace(_) => unreachable!("the compiler copies results that are operands in place"),
+                Source::Shared { words, base } => &words[range.start - base..range.end - base],
+                Source::InPlace(_) => unreachable!("nothing is written"),
             },
+            Place::Result(_) => unreachable!("there is none"),
         }
     }
 
     /// Evaluates the elements from `start` into `writes`, which are the results' words from there on.
     pub fn fill(&self, start: usize, sources: &[Source<'_>], writes: &mut [&mut [u32]], scratch: &mut [u32]) {
         let count = writes.first().map_or(0, |write| write.len());
-        let mut done = 0;
-        while done < count {
+        for done in (0..count).step_by(self.block) {
             let len = self.block.min(count - done);
-            self.evaluate(start + done, len, Inputs { sources, writes, base: start }, scratch);
-            for (i, write) in writes.iter_mut().enumerate() {
-                write[done..done + len].copy_from_slice(self.result(i, start + done, len, sources, scratch));
-            }
-            done += len;
-        }
-    }
-
-    fn value<'s>(
-        &self,
-        place: Place,
-        start: usize,
-        len: usize,
-        inputs: Inputs<'s, '_>,
-        registers: Registers<'s>,
-    ) -> &'s [u32] {
-        match place {
-            Place::Register(register) => &registers.get(register, self.block)[..len],
-            Place::Operand(operand) => {
-                let (words, base) = inputs.words(operand);
-                &words[start - base..start - base + len]
+            let range = start + done..start + done + len;
+            self.execute(&self.instructions, range.clone(), start, sources, writes, scratch);
+            for (i, &place) in self.results.iter().enumerate() {
+                match place {
+                    Place::Result(same) if same == i => {}
+                    Place::Result(other) => {
+                        let [from, to] = writes.get_disjoint_mut([other, i]).expect("two results");
+                        to[done..done + len].copy_from_slice(&from[done..done + len]);
+                    }
+                    Place::Register(register) => {
+                        writes[i][done..done + len].copy_from_slice(&scratch[register * self.block..][..len]);
+                    }
+                    Place::Operand(operand) => match sources[operand] {
+                        Source::Shared { words, base } => {
+                            writes[i][done..done + len].copy_from_slice(&words[range.start - base..range.end - base]);
+                        }
+                        Source::InPlace(_) => unreachable!("the compiler copies results that are operands in place"),
+                    },
+                }
             }
         }
     }
 
+    /// Has part `i` of `count` of what the next block reads, from position `next` on, come from memory.
+    fn expect_part(&self, next: usize, len: usize, (i, count): (usize, usize), sources: &[Source<'_>]) {
+        for &operand in &self.streams {
+            if let Source::Shared { words, base } = sources[operand] {
+                let at = |i: usize| (next - base + i * len / count).min(words.len());
+                expect_read(&words[at(i)..at(i + 1)]);
+            }
+        }
+    }
+
+    /// Executes `instructions` at the positions of `range`; the results' words begin at `base`.
     fn execute(
         &self,
         instructions: &[Instruction],
-        start: usize,
-        len: usize,
-        inputs: Inputs<'_, '_>,
+        range: Range<usize>,
+        base: usize,
+        sources: &[Source<'_>],
+        writes: &mut [&mut [u32]],
         scratch: &mut [u32],
     ) {
-        for Instruction { register, action } in instructions {
-            let (low, rest) = scratch.split_at_mut(register * self.block);
-            let (out, high) = rest.split_at_mut(self.block);
-            let (out, registers) = (&mut out[..len], Registers { low, high, hole: *register });
+        for (i, Instruction { target, action }) in instructions.iter().enumerate() {
+            self.expect_part(range.end, range.len(), (i, instructions.len()), sources);
+            let (view, out) = View::new(*target, self.block, (&range, base), sources, writes, scratch);
             match action {
                 Action::Fill(word) => out.fill(*word),
                 Action::Scalar { operand, element } => {
-                    let (words, base) = inputs.words(*operand);
+                    let (words, base) = view.words(*operand);
                     out.fill(words[element - base]);
                 }
                 Action::Gather { operand, walk, otherwise } => {
-                    let otherwise = otherwise.map(|place| self.value(place, start, len, inputs, registers));
-                    walk.gather(start, inputs.words(*operand), otherwise, out);
+                    walk.gather(range.start, view.words(*operand), otherwise.map(|place| view.value(place)), out);
                 }
-                Action::Coordinate { extent, stride } => coordinates(start, *extent, *stride, out),
+                Action::Coordinate { extent, stride } => coordinates(range.start, *extent, *stride, out),
                 Action::Random { key, step, stream } => {
-                    let (key, step) = (inputs.words(*key).0, inputs.words(*step).0);
-                    random(start, [key[0], key[1]], step[0], *stream, out);
+                    let (key, step) = (view.words(*key).0, view.words(*step).0);
+                    random(range.start, [key[0], key[1]], step[0], *stream, out);
                 }
                 Action::Apply { block, dtype, arguments } => {
                     let mut values: [&[u32]; ARGUMENTS] = [&[]; ARGUMENTS];
                     for (value, place) in values.iter_mut().zip(arguments) {
-                        *value = self.value(*place, start, len, inputs, registers);
+                        *value = view.value(*place);
                     }
                     block(*dtype, &values[..arguments.len()], out);
                 }
             }
-        }
-    }
-}
-
-/// All registers but the one being written.
-#[derive(Clone, Copy)]
-struct Registers<'s> {
-    low: &'s [u32],
-    high: &'s [u32],
-    hole: usize,
-}
-
-impl<'s> Registers<'s> {
-    fn get(self, register: usize, block: usize) -> &'s [u32] {
-        if register < self.hole {
-            &self.low[register * block..(register + 1) * block]
-        } else {
-            let after = register - self.hole - 1;
-            &self.high[after * block..(after + 1) * block]
         }
     }
 }

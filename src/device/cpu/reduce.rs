@@ -8,13 +8,14 @@
 use rayon::prelude::*;
 
 use super::elementwise;
-use super::fold::{ArgMax, Fold, Max, Moments, Product, Sum, WrappingSum};
+use super::fold::{ArgMax, Columns, Fold, Max, Moments, Product, Rows, Sum, WrappingSum};
 use super::memory::{Scratch, Slices, Source};
-use super::program::{Inputs, OperandInfo, Program};
+use super::program::{Evaluation, OperandInfo, Program};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Access, Accumulator, Expression, Reduce, Term};
 use crate::shape::element_count;
+use crate::vector::widest;
 
 /// Elements of one task, or of one piece of a long reduction.
 const GRAIN: usize = 1 << 15;
@@ -76,6 +77,13 @@ impl Plan {
         let width = inner.min(WIDTH);
         let height = if width == inner { (PANEL / width.max(1)).clamp(1, HEIGHT) } else { 1 };
         let block = if inner == 1 { WIDTH } else { width * height };
+        // Rows and panels begin at multiples of this.
+        let step = match inner {
+            1 if reduced <= block => reduced.max(1),
+            _ if inner > 1 && width == inner => inner,
+            _ => 1,
+        };
+        let evaluation = Evaluation { block, step: Some(step) };
         let draws = expression.terms.iter().any(|term| matches!(term, Term::Random { .. }));
         let moved = order.iter().enumerate().any(|(position, &axis)| position != axis);
         let (staged, program) = if draws && moved {
@@ -83,11 +91,11 @@ impl Plan {
             let staged = elementwise::Plan::new(expression, shape, operands, &[size])?;
             let load = Expression::load(0, Access::identity(shape), dtype);
             let (load, order) = reorder(&load, shape, &order);
-            let program = Program::new(&load, &order, &[OperandInfo { len: size, in_place: false }], block)?;
+            let program = Program::new(&load, &order, &[OperandInfo { len: size, in_place: false }], evaluation)?;
             (Some(staged), program)
         } else {
             let (expression, order) = reorder(expression, shape, &order);
-            (None, Program::new(&expression, &order, operands, block)?)
+            (None, Program::new(&expression, &order, operands, evaluation)?)
         };
         let piece = if inner == 1 { GRAIN } else { (GRAIN / width.max(1)).next_multiple_of(HEIGHT) };
         Ok(Plan {
@@ -134,20 +142,14 @@ impl Plan {
         let mut states = vec![F::EMPTY; self.outer * pieces * segments * self.width];
         if self.inner == 1 && pieces == 1 {
             let rows = (GRAIN / self.reduced.max(1)).clamp(1, self.outer);
-            self.each(sources, 0, states.par_chunks_mut(rows), |plan, task, states, inputs, scratch, _| {
-                plan.rows::<F>(task * rows, states, inputs, scratch);
+            self.each(sources, states.par_chunks_mut(rows), |plan, task, states, sources, scratch| {
+                plan.rows::<F>(task * rows, states, sources, scratch);
             });
         } else {
-            let columns = self.width * F::TEMPORARIES;
-            self.each(
-                sources,
-                columns,
-                states.par_chunks_mut(self.width),
-                |plan, task, states, inputs, scratch, more| {
-                    let (outer, piece, segment) = (task / segments / pieces, task / segments % pieces, task % segments);
-                    plan.piece::<F>(outer, piece, segment, states, inputs, scratch, more);
-                },
-            );
+            self.each(sources, states.par_chunks_mut(self.width), |plan, task, states, sources, scratch| {
+                let (outer, piece, segment) = (task / segments / pieces, task / segments % pieces, task % segments);
+                plan.piece::<F>([outer, piece, segment], states, sources, scratch);
+            });
         }
         for result in 0..results {
             let (outer, inner) = (result / self.inner, result % self.inner);
@@ -158,30 +160,27 @@ impl Plan {
         }
     }
 
-    /// Runs tasks in parallel, each with its states and with scratch for the program and for `more` floats.
+    /// Runs tasks in parallel, each with its states and with scratch for the program.
     fn each<'s, S: Send + 's>(
         &self,
         sources: &[Source<'_>],
-        more: usize,
         tasks: impl IndexedParallelIterator<Item = &'s mut [S]>,
-        run: impl Fn(&Self, usize, &mut [S], Inputs<'_, '_>, &mut [u32], &mut [f32]) + Sync,
+        run: impl Fn(&Self, usize, &mut [S], &[Source<'_>], &mut [u32]) + Sync,
     ) {
-        let inputs = Inputs { sources, writes: &[], base: 0 };
         let size = self.program.scratch();
         let scratch = || {
-            let mut scratch = Scratch::take(size + more);
-            self.program.begin(inputs, &mut scratch[..size]);
+            let mut scratch = Scratch::take(size);
+            self.program.begin(0, sources, &mut [], &mut scratch);
             scratch
         };
         let work = self.reduced * self.outer * self.inner / tasks.len().max(1) + 1;
         tasks.with_min_len((GRAIN / work).max(1)).enumerate().for_each_init(scratch, |scratch, (task, states)| {
-            let (program, more) = scratch.split_at_mut(size);
-            run(self, task, states, inputs, program, bytemuck::cast_slice_mut(more));
+            run(self, task, states, sources, scratch);
         });
     }
 
     /// Folds whole rows: the results from `first`.
-    fn rows<F: Fold>(&self, first: usize, states: &mut [F::State], inputs: Inputs<'_, '_>, scratch: &mut [u32]) {
+    fn rows<F: Fold>(&self, first: usize, states: &mut [F::State], sources: &[Source<'_>], scratch: &mut [u32]) {
         let (program, length) = (&self.program, self.reduced);
         if length == 0 {
             return;
@@ -190,13 +189,12 @@ impl Plan {
         for (group, states) in states.chunks_mut(together).enumerate() {
             let start = (first + group * together) * length;
             if length > program.block() {
-                states[0] = self.long_row::<F>(start, 0..length, inputs, scratch);
+                states[0] = self.long_row::<F>(start, 0..length, sources, scratch);
                 continue;
             }
             let len = states.len() * length;
-            program.evaluate(start, len, inputs, scratch);
-            let values = program.result(0, start, len, inputs.sources, scratch);
-            states.iter_mut().zip(values.chunks_exact(length)).for_each(|(state, row)| *state = F::row(row, 0));
+            let values = program.evaluate(start..start + len, sources, scratch);
+            widest(Rows::<F> { states, values, position: 0 });
         }
     }
 
@@ -205,34 +203,32 @@ impl Plan {
         &self,
         start: usize,
         range: std::ops::Range<usize>,
-        inputs: Inputs<'_, '_>,
+        sources: &[Source<'_>],
         scratch: &mut [u32],
     ) -> F::State {
         let mut state = F::EMPTY;
         for position in range.clone().step_by(self.program.block()) {
             let len = self.program.block().min(range.end - position);
-            self.program.evaluate(start + position, len, inputs, scratch);
-            let values = self.program.result(0, start + position, len, inputs.sources, scratch);
-            state = F::merge(state, F::row(values, position));
+            let first = start + position;
+            let values = self.program.evaluate(first..first + len, sources, scratch);
+            let mut of_block = [F::EMPTY];
+            widest(Rows::<F> { states: &mut of_block, values, position });
+            state = F::merge(state, of_block[0]);
         }
         state
     }
 
     /// Folds one piece of the reduced elements for one segment of the inner ones.
-    #[allow(clippy::too_many_arguments, reason = "three coordinates of a task, and what every task has")]
     fn piece<F: Fold>(
         &self,
-        outer: usize,
-        piece: usize,
-        segment: usize,
+        [outer, piece, segment]: [usize; 3],
         states: &mut [F::State],
-        inputs: Inputs<'_, '_>,
+        sources: &[Source<'_>],
         scratch: &mut [u32],
-        temporaries: &mut [f32],
     ) {
         let range = piece * self.piece..((piece + 1) * self.piece).min(self.reduced);
         if self.inner == 1 {
-            states[0] = self.long_row::<F>(outer * self.reduced, range, inputs, scratch);
+            states[0] = self.long_row::<F>(outer * self.reduced, range, sources, scratch);
             return;
         }
         let first = segment * self.width;
@@ -241,9 +237,8 @@ impl Plan {
         for row in range.clone().step_by(height) {
             let start = (outer * self.reduced + row) * self.inner + first;
             let len = height.min(range.end - row) * width;
-            self.program.evaluate(start, len, inputs, scratch);
-            let panel = self.program.result(0, start, len, inputs.sources, scratch);
-            F::columns(&mut states[..width], panel, row, temporaries);
+            let panel = self.program.evaluate(start..start + len, sources, scratch);
+            widest(Columns::<F> { states: &mut states[..width], panel, position: row });
         }
     }
 }

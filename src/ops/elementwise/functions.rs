@@ -1,5 +1,9 @@
 //! Makes the Rust forms of a row from one generic text.
 
+use std::marker::PhantomData;
+
+use crate::vector::{Kernel, Lanes, widest};
+
 /// A number that a row without float functions takes: floats, and integers that wrap.
 pub trait Number: Copy + PartialOrd {
     /// Sum.
@@ -13,8 +17,11 @@ pub trait Number: Copy + PartialOrd {
 macro_rules! float_number {
     ($($type:ty),+) => {$(
         impl Number for $type {
+            #[inline(always)]
             fn plus(self, other: Self) -> Self { self + other }
+            #[inline(always)]
             fn minus(self, other: Self) -> Self { self - other }
+            #[inline(always)]
             fn times(self, other: Self) -> Self { self * other }
         }
     )+};
@@ -22,8 +29,11 @@ macro_rules! float_number {
 macro_rules! integer_number {
     ($($type:ty),+) => {$(
         impl Number for $type {
+            #[inline(always)]
             fn plus(self, other: Self) -> Self { self.wrapping_add(other) }
+            #[inline(always)]
             fn minus(self, other: Self) -> Self { self.wrapping_sub(other) }
+            #[inline(always)]
             fn times(self, other: Self) -> Self { self.wrapping_mul(other) }
         }
     )+};
@@ -39,36 +49,60 @@ pub trait Word: Copy {
     fn to_word(self) -> u32;
 }
 impl Word for f32 {
+    #[inline(always)]
     fn from_word(word: u32) -> Self {
         f32::from_bits(word)
     }
+    #[inline(always)]
     fn to_word(self) -> u32 {
         self.to_bits()
     }
 }
 impl Word for u32 {
+    #[inline(always)]
     fn from_word(word: u32) -> Self {
         word
     }
+    #[inline(always)]
     fn to_word(self) -> u32 {
         self
     }
 }
 impl Word for i32 {
+    #[inline(always)]
     fn from_word(word: u32) -> Self {
         word as i32
     }
+    #[inline(always)]
     fn to_word(self) -> u32 {
         self as u32
     }
 }
 
-/// `out[i] = f(arguments[0][i], …)`, in a form that vectorises.
+/// `out[i] = f(arguments[0][i], …)`, by the widest vectors of the machine.
 pub fn map_block<T: Word, R: Word, const N: usize>(arguments: &[&[u32]], out: &mut [u32], f: impl Fn([T; N]) -> R) {
-    let len = out.len();
-    let arguments: [&[u32]; N] = std::array::from_fn(|i| &arguments[i][..len]);
-    for (i, word) in out.iter_mut().enumerate() {
-        *word = f(std::array::from_fn(|argument| T::from_word(arguments[argument][i]))).to_word();
+    let arguments = std::array::from_fn(|i| arguments[i]);
+    widest(Map { arguments, out, f, types: PhantomData::<fn(T) -> R> });
+}
+
+/// A block to be computed.
+struct Map<'a, T, R, F, const N: usize> {
+    arguments: [&'a [u32]; N],
+    out: &'a mut [u32],
+    f: F,
+    types: PhantomData<fn(T) -> R>,
+}
+
+impl<T: Word, R: Word, F: Fn([T; N]) -> R, const N: usize> Kernel for Map<'_, T, R, F, N> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let len = self.out.len();
+        let arguments: [&[u32]; N] = std::array::from_fn(|i| &self.arguments[i][..len]);
+        for (i, word) in self.out.iter_mut().enumerate() {
+            *word = (self.f)(std::array::from_fn(|argument| T::from_word(arguments[argument][i]))).to_word();
+        }
     }
 }
 
@@ -76,12 +110,13 @@ pub fn map_block<T: Word, R: Word, const N: usize>(arguments: &[&[u32]], out: &m
 macro_rules! float_function {
     ($T:ident, [$($argument:ident),+], $body:expr) => {{
         #[inline(always)]
-        fn eval<$T: $crate::array::Float>([$($argument),+]: [$T; float_function!(@count $($argument)+)]) -> $T {
+        fn eval<$T: $crate::ops::elementwise::real::Real>([$($argument),+]: [$T; float_function!(@count $($argument)+)]) -> $T {
             $body
         }
         const COUNT: usize = float_function!(@count $($argument)+);
         fn block(_: $crate::dtype::DType, arguments: &[&[u32]], out: &mut [u32]) {
-            $crate::ops::elementwise::functions::map_block::<f32, f32, COUNT>(arguments, out, eval::<f32>)
+            use $crate::ops::elementwise::{functions::map_block, real::Lane};
+            map_block::<Lane, Lane, COUNT>(arguments, out, eval::<Lane>)
         }
         fn eval64(arguments: &[f64]) -> f64 {
             eval(std::array::from_fn::<f64, COUNT, _>(|i| arguments[i]))

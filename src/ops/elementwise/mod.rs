@@ -9,6 +9,8 @@
 mod activations;
 mod functions;
 mod losses;
+mod real;
+pub(super) mod series;
 mod table;
 
 use std::fmt;

@@ -72,18 +72,24 @@ fn check(seed: u64, shape: &[usize], in_place: bool) {
 
 #[test]
 fn random_expressions_agree_with_their_definition() {
-    for seed in 0..300 {
-        let mut rng = Stream::new(seed, "cpu.shape");
-        let shape: Vec<usize> = (0..below(&mut rng, 5)).map(|_| 1 + below(&mut rng, 9)).collect();
-        check(seed, &shape, seed % 3 == 0);
-    }
+    at_every_width(|| {
+        for seed in 0..300 {
+            let mut rng = Stream::new(seed, "cpu.shape");
+            let shape: Vec<usize> = (0..below(&mut rng, 5)).map(|_| 1 + below(&mut rng, 9)).collect();
+            check(seed, &shape, seed % 3 == 0);
+        }
+    });
 }
 
 #[test]
 fn many_blocks_and_tasks_agree_as_well() {
-    for (seed, shape) in [[7, 40, 301], [90_000, 1, 1], [3, 30_001, 1], [1, 130, 514]].iter().enumerate() {
-        check(1000 + seed as u64, shape, seed % 2 == 0);
-    }
+    at_every_width(|| {
+        for (seed, shape) in
+            [[7, 40, 301], [90_000, 1, 1], [3, 30_001, 1], [1, 130, 514], [1, 900, 64], [5, 70, 96]].iter().enumerate()
+        {
+            check(1000 + seed as u64, shape, seed % 2 == 0);
+        }
+    });
 }
 
 #[test]

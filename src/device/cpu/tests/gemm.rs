@@ -83,30 +83,32 @@ fn check(gemm: &Gemm, a: usize, b: usize, what: &str) {
 
 #[test]
 fn matrices_of_any_layout() {
-    for (i, [groups, m, n, k]) in [
-        [1, 5, 7, 3],
-        [3, 4, 6, 5],
-        [1, 1, 9, 700],
-        [2, 130, 3, 40],
-        [1, 30, 20, 5000],
-        [1, 300, 530, 70],
-        [4, 70, 1, 9],
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let rows = |rows: usize, columns: usize| Matrix { row: columns, column: 1, group: rows * columns };
-        let columns = |rows: usize, columns: usize| Matrix { row: 1, column: rows, group: rows * columns };
-        let between = Matrix { row: n * groups, column: 1, group: n };
-        for (a, b, output) in [
-            (rows(m, k), rows(k, n), rows(m, n)),
-            (columns(m, k), columns(k, n), between),
-            (rows(m, k), Matrix { group: 0, ..columns(k, n) }, columns(m, n)),
-        ] {
-            let gemm = Gemm { groups, m, n, k, a: Operand::Matrix(a), b: Operand::Matrix(b), output };
-            check(&gemm, groups * m * k, groups * k * n, &format!("case {i}"));
+    at_every_width(|| {
+        for (i, [groups, m, n, k]) in [
+            [1, 5, 7, 3],
+            [3, 4, 6, 5],
+            [1, 1, 9, 700],
+            [2, 130, 3, 40],
+            [1, 30, 20, 5000],
+            [1, 300, 530, 70],
+            [4, 70, 1, 9],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let rows = |rows: usize, columns: usize| Matrix { row: columns, column: 1, group: rows * columns };
+            let columns = |rows: usize, columns: usize| Matrix { row: 1, column: rows, group: rows * columns };
+            let between = Matrix { row: n * groups, column: 1, group: n };
+            for (a, b, output) in [
+                (rows(m, k), rows(k, n), rows(m, n)),
+                (columns(m, k), columns(k, n), between),
+                (rows(m, k), Matrix { group: 0, ..columns(k, n) }, columns(m, n)),
+            ] {
+                let gemm = Gemm { groups, m, n, k, a: Operand::Matrix(a), b: Operand::Matrix(b), output };
+                check(&gemm, groups * m * k, groups * k * n, &format!("case {i}"));
+            }
         }
-    }
+    });
 }
 
 #[test]
@@ -161,30 +163,39 @@ fn convolution(batch: usize, image: [usize; 2], groups: usize, [cin, cout]: [usi
 
 #[test]
 fn random_convolutions_and_their_gradients() {
-    for seed in 0..120 {
-        let mut rng = Stream::new(seed, "cpu.conv");
-        let mut up_to = |n: usize| 1 + below(&mut rng, n);
-        let window = Window {
-            kernel_size: [up_to(3), up_to(4)],
-            stride: [up_to(3), up_to(2)],
-            padding: [[up_to(3) - 1, up_to(2) - 1], [up_to(2) - 1, up_to(3) - 1]],
-            dilation: [up_to(2), up_to(2)],
-        };
-        let image = [5 + up_to(6), 6 + up_to(6)];
-        let (groups, channels) = if seed % 3 == 0 { (1 + up_to(5), [1, 1]) } else { (up_to(3), [up_to(5), up_to(4)]) };
-        convolution(up_to(3), image, groups, channels, window);
-    }
+    at_every_width(|| {
+        for seed in 0..120 {
+            let mut rng = Stream::new(seed, "cpu.conv");
+            let mut up_to = |n: usize| 1 + below(&mut rng, n);
+            let window = Window {
+                kernel_size: [up_to(3), up_to(4)],
+                stride: [up_to(3), up_to(2)],
+                padding: [[up_to(3) - 1, up_to(2) - 1], [up_to(2) - 1, up_to(3) - 1]],
+                dilation: [up_to(2), up_to(2)],
+            };
+            let image = [5 + up_to(6), 6 + up_to(6)];
+            let (groups, channels) =
+                if seed % 3 == 0 { (1 + up_to(5), [1, 1]) } else { (up_to(3), [up_to(5), up_to(4)]) };
+            convolution(up_to(3), image, groups, channels, window);
+        }
+    });
 }
 
 #[test]
 fn large_convolutions_and_their_gradients() {
-    let three = Window::new([3, 3]).padding(1);
-    convolution(3, [20, 21], 1, [12, 17], three);
-    convolution(2, [13, 12], 1, [90, 5], three.stride(2));
-    convolution(1, [6, 7], 1, [530, 3], three);
-    convolution(4, [9, 9], 1, [24, 20], Window::new([1, 1]));
-    convolution(4, [30, 30], 24, [1, 1], three);
-    convolution(3, [14, 14], 8, [1, 1], Window::new([5, 5]).padding(2).stride(2));
+    at_every_width(|| {
+        let three = Window::new([3, 3]).padding(1);
+        convolution(3, [20, 21], 1, [12, 17], three);
+        convolution(2, [13, 12], 1, [90, 5], three.stride(2));
+        convolution(1, [6, 7], 1, [530, 3], three);
+        convolution(4, [9, 9], 1, [24, 20], Window::new([1, 1]));
+        convolution(4, [30, 30], 24, [1, 1], three);
+        // More channels than registers hold, more taps than are summed at once, lines of one place.
+        convolution(2, [9, 7], 75, [1, 1], three.stride(2));
+        convolution(2, [8, 9], 3, [1, 1], Window::new([6, 7]).padding(3));
+        convolution(2, [9, 1], 40, [1, 1], Window::new([3, 1]).dilation(2));
+        convolution(3, [14, 14], 8, [1, 1], Window::new([5, 5]).padding(2).stride(2));
+    });
 }
 
 /// The bits do not depend on the number of threads.

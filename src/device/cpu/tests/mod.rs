@@ -19,6 +19,7 @@ use crate::graph::{Access, Expression, Opaque, TensorType, Term};
 use crate::random::Stream;
 use crate::schedule::{Arena, Origin, Place, Schedule, Slot, SlotId, Step, Work, aligned};
 use crate::shape::unravel;
+use crate::vector::tests::at_every_width;
 
 /// Runs one step. `in_place` has pairs of a result and the operand that it overwrites.
 fn run(work: Work, reads: &[Array], writes: &[TensorType], in_place: &[(usize, usize)]) -> Result<Vec<Array>> {

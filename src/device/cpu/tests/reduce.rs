@@ -66,61 +66,96 @@ const ALL: [Accumulator; 5] =
 /// `x + load`, over any axes: in order, permuted, broadcast.
 #[test]
 fn random_reductions_agree_with_their_definition() {
-    for seed in 0..200 {
-        let mut rng = Stream::new(seed, "cpu.reduce");
-        let shape: Vec<usize> = (0..1 + below(&mut rng, 4)).map(|_| 1 + below(&mut rng, 9)).collect();
-        let axes = (0..shape.len()).filter(|_| below(&mut rng, 2) == 0).collect();
-        let mut expression = Expression::load(0, Access::identity(&shape), DType::F32);
-        let (access, array) = random_load(&mut rng, &shape);
-        let load = expression.push(Term::Load { operand: 1, access, otherwise: None, dtype: DType::F32 });
-        let function = &row_named("add").unwrap().function;
-        let mut result = expression.push(Term::Apply { function, arguments: vec![0, load], dtype: DType::F32 });
-        if seed % 5 == 0 {
-            // Bits that depend on the position, whatever the order of evaluation; and a coordinate.
-            let bits = expression.push(Term::Random { key: 2, step: 3, stream: 1 });
-            let axis = expression.push(Term::Coordinate { axis: below(&mut rng, shape.len()) });
-            let arguments = vec![bits, axis];
-            let bits = expression.push(Term::Apply { function, arguments, dtype: DType::U32 });
-            let cast = &row_named("cast_f32").unwrap().function;
-            let cast = expression.push(Term::Apply { function: cast, arguments: vec![bits], dtype: DType::F32 });
-            result = expression.push(Term::Apply { function, arguments: vec![result, cast], dtype: DType::F32 });
+    at_every_width(|| {
+        for seed in 0..200 {
+            let mut rng = Stream::new(seed, "cpu.reduce");
+            let shape: Vec<usize> = (0..1 + below(&mut rng, 4)).map(|_| 1 + below(&mut rng, 9)).collect();
+            let axes = (0..shape.len()).filter(|_| below(&mut rng, 2) == 0).collect();
+            let mut expression = Expression::load(0, Access::identity(&shape), DType::F32);
+            let (access, array) = random_load(&mut rng, &shape);
+            let load = expression.push(Term::Load { operand: 1, access, otherwise: None, dtype: DType::F32 });
+            let function = &row_named("add").unwrap().function;
+            let mut result = expression.push(Term::Apply { function, arguments: vec![0, load], dtype: DType::F32 });
+            if seed % 5 == 0 {
+                // Bits that depend on the position, whatever the order of evaluation; and a coordinate.
+                let bits = expression.push(Term::Random { key: 2, step: 3, stream: 1 });
+                let axis = expression.push(Term::Coordinate { axis: below(&mut rng, shape.len()) });
+                let arguments = vec![bits, axis];
+                let bits = expression.push(Term::Apply { function, arguments, dtype: DType::U32 });
+                let cast = &row_named("cast_f32").unwrap().function;
+                let cast = expression.push(Term::Apply { function: cast, arguments: vec![bits], dtype: DType::F32 });
+                result = expression.push(Term::Apply { function, arguments: vec![result, cast], dtype: DType::F32 });
+            }
+            expression.results = vec![result];
+            let operands = [uniform(&shape, &mut rng), array, Array::full(&[2], 5u32), Array::scalar(1u32)];
+            let accumulator = ALL[seed as usize % ALL.len()];
+            check(&Reduce { expression, shape, axes, accumulator }, &operands, &format!("seed {seed}"));
         }
-        expression.results = vec![result];
-        let operands = [uniform(&shape, &mut rng), array, Array::full(&[2], 5u32), Array::scalar(1u32)];
-        let accumulator = ALL[seed as usize % ALL.len()];
-        check(&Reduce { expression, shape, axes, accumulator }, &operands, &format!("seed {seed}"));
-    }
+    });
 }
 
 #[test]
 fn long_wide_and_special_reductions() {
-    let mut rng = Stream::new(1, "cpu.reduce");
-    let cases: [(&[usize], &[usize]); 8] = [
-        (&[3, 100_001], &[1]),
-        (&[40_003, 3], &[0]),
-        (&[301, 1030], &[0]),
-        (&[5, 70, 1500], &[1]),
-        (&[4, 33, 5, 65], &[0, 2]),
-        (&[20_000, 5], &[1]),
-        (&[17, 4099], &[0, 1]),
-        (&[70_000], &[]),
-    ];
-    for (shape, axes) in cases {
-        let mut x = uniform(shape, &mut rng);
-        for accumulator in ALL {
-            let expression = Expression::load(0, Access::identity(shape), DType::F32);
-            let reduce = Reduce { expression, shape: shape.to_vec(), axes: axes.to_vec(), accumulator };
-            check(&reduce, &[x.clone()], "");
+    at_every_width(|| {
+        let mut rng = Stream::new(1, "cpu.reduce");
+        let cases: [(&[usize], &[usize]); 8] = [
+            (&[3, 100_001], &[1]),
+            (&[40_003, 3], &[0]),
+            (&[301, 1030], &[0]),
+            (&[5, 70, 1500], &[1]),
+            (&[4, 33, 5, 65], &[0, 2]),
+            (&[20_000, 5], &[1]),
+            (&[17, 4099], &[0, 1]),
+            (&[70_000], &[]),
+        ];
+        for (shape, axes) in cases {
+            let mut x = uniform(shape, &mut rng);
+            for accumulator in ALL {
+                let expression = Expression::load(0, Access::identity(shape), DType::F32);
+                let reduce = Reduce { expression, shape: shape.to_vec(), axes: axes.to_vec(), accumulator };
+                check(&reduce, &[x.clone()], "");
+                if let Array::F32(x) = &mut x {
+                    x.iter_mut().for_each(|x| *x = if *x > 0.999 { 100.0 } else { x.round() + 30.0 });
+                }
+            }
             if let Array::F32(x) = &mut x {
-                x.iter_mut().for_each(|x| *x = if *x > 0.999 { 100.0 } else { x.round() + 30.0 });
+                x.iter_mut().step_by(3001).for_each(|x| *x = f32::NAN);
+            }
+            for accumulator in [Accumulator::Max, Accumulator::ArgMax] {
+                let expression = Expression::load(0, Access::identity(shape), DType::F32);
+                check(
+                    &Reduce { expression, shape: shape.to_vec(), axes: axes.to_vec(), accumulator },
+                    &[x.clone()],
+                    "NaN",
+                );
             }
         }
-        if let Array::F32(x) = &mut x {
-            x.iter_mut().step_by(3001).for_each(|x| *x = f32::NAN);
-        }
-        for accumulator in [Accumulator::Max, Accumulator::ArgMax] {
-            let expression = Expression::load(0, Access::identity(shape), DType::F32);
-            check(&Reduce { expression, shape: shape.to_vec(), axes: axes.to_vec(), accumulator }, &[x.clone()], "NaN");
+    });
+}
+
+/// `x - row`, whose row is the same in every block, or not, as extents have it.
+#[test]
+fn rows_that_repeat() {
+    let mut rng = Stream::new(2, "cpu.reduce");
+    let cases: [(&[usize], &[usize]); 6] = [
+        (&[3000, 64], &[0]),
+        (&[700, 96], &[1]),
+        (&[40, 9, 48], &[0, 1]),
+        (&[5, 600, 48], &[1]),
+        (&[90, 1100], &[0]),
+        (&[50, 3, 20], &[0, 2]),
+    ];
+    for (shape, axes) in cases {
+        let last = &shape[shape.len() - 1..];
+        let operands = [uniform(shape, &mut rng), uniform(last, &mut rng)];
+        for accumulator in ALL {
+            let mut expression = Expression::load(0, Access::identity(shape), DType::F32);
+            let access = Access::broadcast(last, shape);
+            let row = expression.push(Term::Load { operand: 1, access, otherwise: None, dtype: DType::F32 });
+            let function = &row_named("sub").unwrap().function;
+            let result = expression.push(Term::Apply { function, arguments: vec![0, row], dtype: DType::F32 });
+            expression.results = vec![result];
+            check(&Reduce { expression, shape: shape.to_vec(), axes: axes.to_vec(), accumulator }, &operands, "rows");
         }
     }
 }

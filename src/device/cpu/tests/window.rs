@@ -99,25 +99,27 @@ fn check(pooling: Pooling, special: bool) {
 
 #[test]
 fn random_pooling() {
-    for seed in 0..60 {
-        let mut rng = Stream::new(seed, "cpu.pool");
-        let mut up_to = |n: usize| 1 + below(&mut rng, n);
-        let kernel_size = [1 + up_to(2), 1 + up_to(2)];
-        let padding = [[up_to(2) - 1, up_to(2) - 1], [up_to(2) - 1, up_to(2) - 1]];
-        let window = Window { kernel_size, stride: [up_to(3), up_to(3)], padding, dilation: [up_to(2), up_to(2)] };
-        let image = if seed == 0 { [70, 60] } else { [5 + up_to(5), 5 + up_to(5)] };
-        let positions = window.output_size("test", image).unwrap();
-        let include_padding = seed % 2 == 0;
-        for kind in [
-            WindowKind::Max,
-            WindowKind::MaxScatter,
-            WindowKind::MaxGather,
-            WindowKind::Mean { include_padding },
-            WindowKind::MeanScatter { include_padding },
-        ] {
-            let special = kind == WindowKind::Max;
-            let batch = seed as usize % 4;
-            check(Pooling { kind, window, batch, image, positions, channels: up_to(9) }, special);
+    at_every_width(|| {
+        for seed in 0..60 {
+            let mut rng = Stream::new(seed, "cpu.pool");
+            let mut up_to = |n: usize| 1 + below(&mut rng, n);
+            let kernel_size = [1 + up_to(2), 1 + up_to(2)];
+            let padding = [[up_to(2) - 1, up_to(2) - 1], [up_to(2) - 1, up_to(2) - 1]];
+            let window = Window { kernel_size, stride: [up_to(3), up_to(3)], padding, dilation: [up_to(2), up_to(2)] };
+            let image = if seed == 0 { [70, 60] } else { [5 + up_to(5), 5 + up_to(5)] };
+            let positions = window.output_size("test", image).unwrap();
+            let include_padding = seed % 2 == 0;
+            for kind in [
+                WindowKind::Max,
+                WindowKind::MaxScatter,
+                WindowKind::MaxGather,
+                WindowKind::Mean { include_padding },
+                WindowKind::MeanScatter { include_padding },
+            ] {
+                let special = kind == WindowKind::Max;
+                let batch = seed as usize % 4;
+                check(Pooling { kind, window, batch, image, positions, channels: up_to(9) }, special);
+            }
         }
-    }
+    });
 }

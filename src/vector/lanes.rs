@@ -1,15 +1,13 @@
-//! Vectors of floats, as wide as the machine has them: what the kernel of products is written in.
+//! Vectors of floats, as wide as the machine has them: [`Lanes`].
 //!
-//! A kernel is written once, over [`Lanes`], and compiled for each of its implementations, of which [`Width::of_this_machine`]
-//! says the widest that the machine can run. Sums are fused multiply-adds where the machine has them.
-
-use std::sync::OnceLock;
+//! What is written over them is compiled for each implementation. Products are added fused where the machine has that, so
+//! bits differ between widths.
 
 /// A vector of [`Lanes::COUNT`] floats.
 ///
 /// # Safety
 /// All functions are to be called where the machine has the instructions of the implementation.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// Floats in it.
     const COUNT: usize;
 
@@ -30,44 +28,77 @@ pub(super) trait Lanes: Copy {
 
     /// `self + other`.
     unsafe fn plus(self, other: Self) -> Self;
-}
 
-/// How wide vectors are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
-    /// 16 floats: AVX-512.
-    #[cfg(target_arch = "x86_64")]
-    Sixteen,
-    /// 8 floats: AVX2 and FMA.
-    #[cfg(target_arch = "x86_64")]
-    Eight,
-    /// Four floats, which every compiler makes something of.
-    Four,
-}
+    /// `self - other`.
+    unsafe fn minus(self, other: Self) -> Self;
 
-impl Width {
-    /// The widest of this machine.
-    pub fn of_this_machine() -> Self {
-        static WIDTH: OnceLock<Width> = OnceLock::new();
-        *WIDTH.get_or_init(|| Self::all().next().unwrap_or(Width::Four))
+    /// The first floats of `from`.
+    ///
+    /// # Panics
+    /// When there are too few.
+    #[inline(always)]
+    unsafe fn of(from: &[f32]) -> Self {
+        assert!(from.len() >= Self::COUNT);
+        // SAFETY: there are so many; the rest by the caller.
+        unsafe { Self::load(from.as_ptr()) }
     }
 
-    /// All that this machine has, the widest first.
-    pub fn all() -> impl Iterator<Item = Self> {
-        #[cfg(target_arch = "x86_64")]
-        let wide = [
-            is_x86_feature_detected!("avx512f").then_some(Width::Sixteen),
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Width::Eight),
-        ];
-        #[cfg(not(target_arch = "x86_64"))]
-        let wide: [Option<Self>; 0] = [];
-        wide.into_iter().flatten().chain([Width::Four])
+    /// To the first floats of `to`.
+    ///
+    /// # Panics
+    /// When there are too few.
+    #[inline(always)]
+    unsafe fn put(self, to: &mut [f32]) {
+        assert!(to.len() >= Self::COUNT);
+        // SAFETY: as above.
+        unsafe { self.store(to.as_mut_ptr()) }
+    }
+}
+
+/// One float, for what is left.
+impl Lanes for f32 {
+    const COUNT: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        0.0
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: by the caller, as below.
+        unsafe { from.read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.write(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+        self + a * b
+    }
+
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        self + other
+    }
+
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        self - other
     }
 }
 
 /// Four floats in ordinary Rust.
 #[derive(Clone, Copy)]
-pub(super) struct Four([f32; 4]);
+pub(crate) struct Four([f32; 4]);
 
 impl Four {
     #[inline(always)]
@@ -115,14 +146,19 @@ impl Lanes for Four {
     unsafe fn plus(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
+
+    #[inline(always)]
+    unsafe fn minus(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
 }
 
 /// A vector type of x86-64 by its intrinsics.
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_lanes {
-    ($name:ident, $register:ident, $count:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident) => {
+    ($name:ident, $register:ident, $count:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $sub:ident) => {
         #[derive(Clone, Copy)]
-        pub(super) struct $name(std::arch::x86_64::$register);
+        pub(crate) struct $name(std::arch::x86_64::$register);
 
         impl Lanes for $name {
             const COUNT: usize = $count;
@@ -157,6 +193,11 @@ macro_rules! x86_lanes {
             unsafe fn plus(self, other: Self) -> Self {
                 $name(unsafe { std::arch::x86_64::$add(self.0, other.0) })
             }
+
+            #[inline(always)]
+            unsafe fn minus(self, other: Self) -> Self {
+                $name(unsafe { std::arch::x86_64::$sub(self.0, other.0) })
+            }
         }
     };
 }
@@ -171,7 +212,8 @@ x86_lanes!(
     _mm256_loadu_ps,
     _mm256_storeu_ps,
     _mm256_fmadd_ps,
-    _mm256_add_ps
+    _mm256_add_ps,
+    _mm256_sub_ps
 );
 
 #[cfg(target_arch = "x86_64")]
@@ -184,5 +226,6 @@ x86_lanes!(
     _mm512_loadu_ps,
     _mm512_storeu_ps,
     _mm512_fmadd_ps,
-    _mm512_add_ps
+    _mm512_add_ps,
+    _mm512_sub_ps
 );
