@@ -168,6 +168,10 @@ fn winograd_is_measured_where_it_is_asked_for_and_nowhere_else() {
     assert!(tried(&with) >= 1, "{:?}", with.choices);
     // What one measured is no choice of the other.
     assert!(with.choices.keys().any(|class| !without.choices.contains_key(class)));
+    // Nor is what a file says of it without having asked.
+    let mut unasked = without.clone();
+    unasked.choices.values_mut().for_each(|choice| choice.tiles = Tiles::Winograd);
+    assert_eq!(device.reopened_with(options).unwrap().load_tunings(&unasked), 0);
     // Without measurements it costs nothing.
     let planned = |options| convolutions(&device.reopened_with(options).unwrap()).planned_bytes();
     let plain = Options::default();

@@ -20,8 +20,7 @@ use crate::shape::Window;
 /// The product of the two smaller of rows, columns and terms below which a product is small.
 const SMALL: usize = 256;
 
-/// Channels and outputs from which on Winograd's filtering may pay. With fewer it may be so slow that the tuner would not try
-/// it again where it does.
+/// Channels and outputs from which on Winograd's filtering may pay; where it is slow the tuner soon tries it no more.
 const FILTERED: usize = 32;
 
 /// What one workgroup computes: `rows × columns` of the result; one invocation computes `micro_rows × micro_columns` of it.
@@ -304,15 +303,15 @@ impl GemmPlan {
     }
 }
 
-/// A kernel but for its sizes.
+/// A kernel but for its sizes; `text` is its file.
 pub(super) struct Kernel<'a> {
     pub source: Source,
     pub bindings: Bindings<'a>,
-    /// The kernel's file.
     pub text: &'static str,
 }
 
-/// Words of scratch memory for the parts of split sums, or by Winograd for all that is on its way, whichever of its tiles a product may get.
+/// Words of scratch memory, whichever of its tiles a product may get: for the parts of split sums, or what Winograd's
+/// filtering has on its way.
 pub(super) fn workspace(gemm: &Gemm, has_epilogue: bool, limits: &Limits) -> usize {
     let words = |tiles| match GemmPlan::new(gemm, has_epilogue, limits, tiles).splits {
         _ if tiles == Tiles::Winograd => winograd::workspace(gemm),
@@ -366,13 +365,15 @@ pub(super) fn candidates(gemm: &Gemm, half: bool, limits: &Limits) -> Vec<Tiles>
     std::iter::once(limits.tiles).chain(others).collect()
 }
 
-/// What products have in common that the same tiles are best for: batch sizes up to a power of two, all else equal, the
-/// candidates too.
+/// The end of a class of which Winograd's filtering is a candidate.
+pub(super) const OR_WINOGRAD: &str = ", or winograd";
+
+/// What products have in common that the same tiles are best for: batch sizes up to a power of two, all else equal.
 pub(super) fn class(gemm: &Gemm, half: bool, limits: &Limits) -> String {
     let Gemm { groups, m, n, k, a, b, .. } = gemm;
     let (m, k) = (m.next_power_of_two(), k.next_power_of_two());
     let half = if half { " f16" } else { "" };
-    let filtered = if limits.winograd && winograd::fits(gemm) { ", or winograd" } else { "" };
+    let filtered = if limits.winograd && winograd::fits(gemm) { OR_WINOGRAD } else { "" };
     format!("{groups}×{m}×{n}×{k}{half}, {} by {}{filtered}", described(a), described(b))
 }
 

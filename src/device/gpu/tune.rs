@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
+use super::gemm::OR_WINOGRAD;
 use super::{Executable, Gpu, lower};
 use crate::device::{Choice, Tiles, Trial, Tuning, Tunings};
 use crate::schedule::{Schedule, Step};
@@ -57,7 +58,10 @@ impl Gpu {
             return 0;
         }
         let possible = self.tiles();
-        let choices = tunings.choices.iter().filter(|(_, choice)| possible.contains(&choice.tiles));
+        // Without the class of it, Winograd's filtering is what nobody has asked for, whatever a file says.
+        let fits = |class: &str, tiles| tiles != Tiles::Winograd || class.ends_with(OR_WINOGRAD);
+        let choices = tunings.choices.iter();
+        let choices = choices.filter(|(class, choice)| possible.contains(&choice.tiles) && fits(class, choice.tiles));
         self.with_tuner(|tuner| {
             let before = tuner.choices.len();
             for (class, choice) in choices {
