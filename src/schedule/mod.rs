@@ -85,7 +85,6 @@ pub type Epilogue = (Vec<usize>, Expression);
 
 /// The work of one step. Operand `i` of an expression is `reads[i]` of the step.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a schedule has a few hundred steps, made once")]
 pub enum Work {
     /// Result `i` of the expression at every index of `shape` goes to `writes[i]`, dense.
     Elementwise {
