@@ -289,8 +289,7 @@ fn of_a_tile_with_a_number_that_is_not_finite_nothing_is_said() {
     image[2 * 6 + 4] = f32::INFINITY;
     let bounds = bounds_of_convolution(&image, &weight, 1, Products::Winograd);
     let known: Vec<bool> = bounds.iter().map(|bound| bound.error.is_finite()).collect();
-    let row = |known: [bool; 6]| known;
-    let (far, near) = (row([true; 6]), row([true, true, false, false, false, false]));
+    let (far, near) = ([true; 6], [true, true, false, false, false, false]);
     assert_eq!(known, [near, near, near, near, far, far].concat());
     assert!(bounds_of_convolution(&image, &weight, 1, Products::Direct)[2].error.is_finite());
 }

@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT")]
     case: Option<String>,
     /// Check only one variant of the kernels: "as used", checked, unfused, or a kind of tiles: staged,
-    /// large, small, direct, broadcast or winograd
+    /// large, small, direct, broadcast, cooperative or winograd
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
     /// Check one sample of every operation, and of some the other variants; the seed chooses

@@ -77,8 +77,9 @@ pub enum Tiles {
     Direct,
     /// By broadcasts within subgroups, where those have a fixed size: what software rasterisers use.
     Broadcast,
-    /// By the matrix units of a GPU, products of `f16` alone: only where measurement found it faster ([`Tuning`]), since
-    /// such units may round sums otherwise than `f32` arithmetic does.
+    /// By the matrix units of a GPU, products of `f16` alone. Such units may round sums otherwise than `f32` arithmetic does,
+    /// so they are used where measurement found them faster ([`Tuning`]), or where a device is opened with these tiles; all
+    /// other products are then [`Tiles::Staged`].
     Cooperative,
     /// Convolutions of 3×3 with stride 1, and their input gradients, by Winograd's minimal filtering F(2×2, 3×3): fewer
     /// multiplications, and more rounding. An element is off by roundings in proportion to all pixels of the 4×4 around it,
@@ -355,7 +356,8 @@ impl Device {
         }
     }
 
-    /// The tiles that products can have on this device, those of small ones first; none on the CPU.
+    /// The tiles that products can have on this device, if it is opened for them ([`Options`]); those of small ones first. None
+    /// on the CPU.
     pub fn tiles(&self) -> Vec<Tiles> {
         match &self.0.backend {
             Backend::Cpu(_) => Vec::new(),
@@ -583,7 +585,7 @@ impl Device {
     /// Has a step run with these tiles from now on.
     ///
     /// # Errors
-    /// When the shader does not compile, or the executable is another device's.
+    /// When the step cannot have them on this device, the shader does not compile, or the executable is another device's.
     pub async fn use_tiles(&self, executable: &Executable, step: usize, tiles: Tiles) -> Result<()> {
         match (&self.0.backend, &executable.0) {
             (Backend::Cpu(_), Loaded::Cpu(_)) => Ok(()),

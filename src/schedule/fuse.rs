@@ -263,7 +263,8 @@ impl Fuser<'_> {
         loop {
             let spliced = self.try_splice(declared, node, shape)?;
             let slots = slots(&spliced);
-            if slots.len() < self.capabilities.operands && spliced.terms.len() <= MAX_TERMS {
+            let bindings = slots.len() + node.types.len();
+            if bindings <= self.capabilities.operands && spliced.terms.len() <= MAX_TERMS {
                 return Ok(spliced);
             }
             // Too much for one step: store the operand that brings the most.
@@ -373,7 +374,7 @@ impl Fuser<'_> {
                 let pending = self.pending.remove(&slot).expect("just found");
                 self.emit_alone(pending, write);
             }
-            Some(slot) if takes_epilogue(&self.pending[&slot].work) => {
+            Some(slot) if takes_epilogue(&self.pending[&slot].work) && self.can_bind(slot, &expression) => {
                 let Pending { label: head, mut work, reads } = self.pending.remove(&slot).expect("just found");
                 let (mut epilogue, mut others) = localize(expression, &[slot]);
                 others.remove(0);
@@ -393,6 +394,13 @@ impl Fuser<'_> {
                 self.push(label.to_owned(), Work::Elementwise { shape, expression }, reads, vec![write]);
             }
         }
+    }
+
+    /// Whether the device binds all that a waiting step and the expression behind it read, and the result.
+    fn can_bind(&self, waiting: SlotId, expression: &Expression) -> bool {
+        let others = slots(expression).into_iter().filter(|&slot| slot != waiting);
+        let reads: HashSet<SlotId> = self.pending[&waiting].reads.iter().copied().chain(others).collect();
+        reads.len() < self.capabilities.operands
     }
 
     /// Emits a waiting step as it is.

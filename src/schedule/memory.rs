@@ -119,26 +119,35 @@ fn lifetimes(schedule: &Schedule) -> HashMap<SlotId, Lifetime> {
 }
 
 /// The arena of every activation: one that the step which writes it does not read; if there are several, one that leaves
-/// the steps which read it an arena to write; of those the emptiest.
+/// the steps which read it an arena to write; of those the one that must grow least for it.
 fn colors(schedule: &Schedule, lifetimes: &HashMap<SlotId, Lifetime>) -> HashMap<SlotId, usize> {
     let mut readers: HashMap<SlotId, Vec<&Step>> = HashMap::new();
     for step in &schedule.steps {
         step.reads.iter().for_each(|&slot| readers.entry(slot).or_default().push(step));
     }
     let mut color_of: HashMap<SlotId, usize> = HashMap::new();
-    let mut load = [0usize; COLORS];
+    // Words in use at each step, and the most of any.
+    let mut in_use = vec![[0usize; COLORS]; schedule.steps.len() + 1];
+    let mut peaks = [0usize; COLORS];
     for step in &schedule.steps {
         for slot in step.writes.iter().copied().chain(step.workspace) {
-            if !lifetimes.contains_key(&slot) || color_of.contains_key(&slot) {
-                continue;
-            }
-            let reads = |step: &Step, color: usize| step.reads.iter().any(|read| color_of.get(read) == Some(&color));
+            let Some(&(first, last)) = lifetimes.get(&slot).filter(|_| !color_of.contains_key(&slot)) else { continue };
+            let words = aligned(schedule.slot(slot).ty.words());
+            let with = |color: usize| words + in_use[first..=last].iter().map(|used| used[color]).max().unwrap_or(0);
+            let needed: [usize; COLORS] = std::array::from_fn(with);
+            let has = |slots: &[SlotId], color: usize| slots.iter().any(|slot| color_of.get(slot) == Some(&color));
+            let reads = |step: &Step, color: usize| has(&step.reads, color);
+            // Scratch is read for the results.
+            let feeds = |color: usize| step.workspace == Some(slot) && has(&step.writes, color);
             let crowded = |color: usize| {
                 let full = |reader: &&&Step| (0..COLORS).all(|other| other == color || reads(reader, other));
                 readers.get(&slot).into_iter().flatten().filter(full).count()
             };
-            let best = (0..COLORS).min_by_key(|&color| (reads(step, color), crowded(color), load[color])).unwrap_or(0);
-            load[best] += schedule.slot(slot).ty.words();
+            let growth = |color: usize| (needed[color].saturating_sub(peaks[color]), needed[color]);
+            let rank = |color: usize| (reads(step, color), feeds(color), crowded(color), growth(color));
+            let best = (0..COLORS).min_by_key(|&color| rank(color)).unwrap_or(0);
+            in_use[first..=last].iter_mut().for_each(|used| used[best] += words);
+            peaks[best] = peaks[best].max(needed[best]);
             color_of.insert(slot, best);
         }
     }

@@ -17,13 +17,18 @@ pub(crate) use lanes::{Four, Lanes};
 pub(crate) enum Width {
     /// 16 floats: AVX-512.
     #[cfg(target_arch = "x86_64")]
-    Sixteen,
+    Sixteen(Detected),
     /// 8 floats: AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
-    Eight,
+    Eight(Detected),
     /// Four floats, which every compiler makes something of.
     Four,
 }
+
+/// That the machine has the instructions: only [`Width::all`] makes one, where it has found them.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Detected(());
 
 impl Width {
     /// The widest of this machine.
@@ -45,21 +50,22 @@ impl Width {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             let eight = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            [sixteen.then_some(Width::Sixteen), eight.then_some(Width::Eight)]
+            [sixteen.then_some(Width::Sixteen(Detected(()))), eight.then_some(Width::Eight(Detected(())))]
         };
         #[cfg(not(target_arch = "x86_64"))]
         let wide: [Option<Self>; 0] = [];
         wide.into_iter().flatten().chain([Width::Four])
     }
 
-    /// Runs `kernel` as compiled for this width, which is one of [`Width::all`].
+    /// Runs `kernel` as compiled for this width.
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
-            // SAFETY: the machine has the instructions: `Width::all` looked.
+            // SAFETY: the machine has the instructions, else there were no `Detected`.
             #[cfg(target_arch = "x86_64")]
-            Width::Sixteen => unsafe { sixteen(kernel) },
+            Width::Sixteen(_) => unsafe { sixteen(kernel) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Width::Eight => unsafe { eight(kernel) },
+            Width::Eight(_) => unsafe { eight(kernel) },
             // SAFETY: every machine has it.
             Width::Four => unsafe { kernel.run::<Four>() },
         }

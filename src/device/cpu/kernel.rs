@@ -191,9 +191,9 @@ impl Width {
     pub(super) fn count(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Width::Sixteen => Sixteen::COUNT,
+            Width::Sixteen(_) => Sixteen::COUNT,
             #[cfg(target_arch = "x86_64")]
-            Width::Eight => Eight::COUNT,
+            Width::Eight(_) => Eight::COUNT,
             Width::Four => Four::COUNT,
         }
     }
@@ -269,17 +269,17 @@ impl Width {
             accumulate,
         };
         // SAFETY: all that the part reads lies in the operands, as was checked; what it writes are the rows of `out`; and
-        // the machine has the instructions: `Width::all` looked.
+        // the machine has the instructions of every `Width` that there is.
         unsafe {
             match (self, vectors) {
                 #[cfg(target_arch = "x86_64")]
-                (Width::Sixteen, 1) => part.run_sixteen::<1>(),
+                (Width::Sixteen(_), 1) => part.run_sixteen::<1>(),
                 #[cfg(target_arch = "x86_64")]
-                (Width::Sixteen, _) => part.run_sixteen::<VECTORS>(),
+                (Width::Sixteen(_), _) => part.run_sixteen::<VECTORS>(),
                 #[cfg(target_arch = "x86_64")]
-                (Width::Eight, 1) => part.run_eight::<1>(),
+                (Width::Eight(_), 1) => part.run_eight::<1>(),
                 #[cfg(target_arch = "x86_64")]
-                (Width::Eight, _) => part.run_eight::<VECTORS>(),
+                (Width::Eight(_), _) => part.run_eight::<VECTORS>(),
                 (Width::Four, 1) => part.run_four::<1>(),
                 (Width::Four, _) => part.run_four::<VECTORS>(),
             }

@@ -4,7 +4,8 @@
 //! once, in the order of their addresses, so two programs over one store never wait for each other in a circle. What a
 //! step reads and writes is a [`Footprint`], checked when it is made: writes overlap neither each other nor a read, except
 //! a read of exactly the same words, which is in place and is served from the written slice. So this file holds all
-//! the unsafe code of the device, and everything above works on ordinary disjoint slices.
+//! unsafe code about who may use memory, and everything above works on ordinary disjoint slices; what else is unsafe are
+//! vectors of the machine, in the kernels.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::RefCell;

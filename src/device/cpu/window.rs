@@ -172,7 +172,7 @@ impl Plan {
         let at = |pixel: usize| pixel * channels..(pixel + 1) * channels;
         out.fill(0.0);
         match kind {
-            WindowKind::Max => {}
+            WindowKind::Max => unreachable!("it has two results, see `max`"),
             WindowKind::MaxScatter => self.walk(row, &mut |tap, j, position| {
                 let gradients = first[at(position)].iter().zip(&taps[at(position)]);
                 for (out, (&g, &chosen)) in out[at(j)].iter_mut().zip(gradients) {

@@ -1,14 +1,14 @@
 //! Times of passes by the GPU's own clock: timestamps at their beginning and end.
 //!
-//! A set of queries holds a limited number, so a long run has several ([`Stamps`]). What a clock that stands
-//! still or runs back says is not used; then the host's counts, which waits.
+//! A set of queries holds a limited number, so a long run has several ([`Stamps`]). Whether a driver's clock can be relied on
+//! is tried once, on passes that do nothing: a step that has run must not run again only to be timed.
 
 use std::ops::Range;
 use std::time::Instant;
 
 use super::{Buffer, Executable, Gpu};
 use crate::device::{Clock, Profile, StepTimes};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Passes of one set of queries, each with two of the 4,096 that WebGPU allows.
 const PASSES_OF_A_SET: usize = 2048;
@@ -59,8 +59,8 @@ impl Stamps {
         Buffer { buffer, words }
     }
 
-    /// The seconds from the beginning of the first pass to the beginning and end of each; `None` if the
-    /// clock stands still or runs back.
+    /// The seconds from the beginning of the first pass to the beginning and end of each; `None` if the clock runs back or
+    /// does not run.
     fn seconds(&self, gpu: &Gpu, resolved: &Buffer) -> Result<Option<Vec<Range<f64>>>> {
         let words = pollster::block_on(gpu.read(resolved, 0..4 * self.passes))?;
         let stamps: Vec<u64> =
@@ -71,25 +71,42 @@ impl Stamps {
         let pass =
             |pass: &[u64]| Some(since_first(pass[0])?..since_first(pass[1])?).filter(|times| times.start <= times.end);
         let passes: Option<Vec<Range<f64>>> = stamps.chunks_exact(2).map(pass).collect();
-        Ok(passes.filter(|passes| passes.iter().any(|times| times.end > times.start)))
+        Ok(passes.filter(|_| stamps[0] > 0 && period > 0.0))
     }
 }
 
 impl Gpu {
+    /// Whether there are timestamps, and passes that do nothing have good ones: a run must not have to be repeated.
     fn has_timestamps(&self) -> bool {
-        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+        let tried = || {
+            let stamps = Stamps::new(self, 2);
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for pass in 0..2 {
+                let timestamp_writes = Some(stamps.writes(pass));
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            }
+            let resolved = stamps.resolve(self, &mut encoder);
+            self.submit(encoder).is_ok() && stamps.seconds(self, &resolved).is_ok_and(|times| times.is_some())
+        };
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) && *self.clock.get_or_init(tried)
     }
 }
 
 impl Executable {
     /// As [`crate::device::Device::profile`].
     pub fn profile(&self, gpu: &Gpu, range: Range<usize>) -> Result<Profile> {
-        let stamped = if gpu.has_timestamps() && !range.is_empty() { self.stamped(gpu, range.clone())? } else { None };
-        stamped.map_or_else(|| self.profile_by_waiting(gpu, range), Ok)
+        if gpu.has_timestamps() && !range.is_empty() {
+            return self.profile_by_clock(gpu, range);
+        }
+        Profile::by_waiting(range, |step, begin| {
+            self.run(gpu, step..step + 1)?;
+            let submitted = begin.elapsed().as_secs_f64();
+            gpu.wait().map(|()| submitted)
+        })
     }
 
-    /// All steps in one submission, each in a pass of its own; `None` if the clock cannot be used.
-    fn stamped(&self, gpu: &Gpu, range: Range<usize>) -> Result<Option<Profile>> {
+    /// All steps in one submission, each in a pass of its own.
+    fn profile_by_clock(&self, gpu: &Gpu, range: Range<usize>) -> Result<Profile> {
         let stamps = Stamps::new(gpu, range.len());
         let begin = Instant::now();
         let now = || begin.elapsed().as_secs_f64();
@@ -104,18 +121,13 @@ impl Executable {
         let resolved = stamps.resolve(gpu, &mut encoder);
         gpu.submit(encoder)?;
         let submission = start..now();
-        let Some(computed) = stamps.seconds(gpu, &resolved)? else { return Ok(None) };
+        let computed = stamps.seconds(gpu, &resolved)?.ok_or_else(|| {
+            let text = format!("{}: its clock ran back while steps were timed; profile again", gpu.info.name);
+            Error::new(ErrorKind::Device, text)
+        })?;
         let at = |time: Range<f64>| submission.end + time.start..submission.end + time.end;
         let steps = recorded.into_iter().zip(computed).map(|(host, device)| StepTimes { host, device: at(device) });
-        Ok(Some(Profile { clock: Clock::Device, steps: steps.collect(), submission: Some(submission) }))
-    }
-
-    fn profile_by_waiting(&self, gpu: &Gpu, range: Range<usize>) -> Result<Profile> {
-        Profile::by_waiting(range, |step, begin| {
-            self.run(gpu, step..step + 1)?;
-            let submitted = begin.elapsed().as_secs_f64();
-            gpu.wait().map(|()| submitted)
-        })
+        Ok(Profile { clock: Clock::Device, steps: steps.collect(), submission: Some(submission) })
     }
 
     /// As [`crate::device::Device::time`].
@@ -130,6 +142,7 @@ impl Executable {
         gpu.wait()?;
         let waited = start.elapsed().as_secs_f64();
         let Some((stamps, resolved)) = stamps.zip(resolved) else { return Ok(waited) };
-        Ok(stamps.seconds(gpu, &resolved)?.map_or(waited, |passes| passes[0].end))
+        let stamped = stamps.seconds(gpu, &resolved)?.map(|passes| passes[0].end);
+        Ok(stamped.filter(|&seconds| seconds > 0.0).unwrap_or(waited))
     }
 }

@@ -76,7 +76,12 @@ impl Executable {
 
     /// As [`crate::device::Device::use_tiles`].
     pub async fn use_tiles(&self, gpu: &Gpu, step: usize, tiles: Tiles) -> Result<()> {
-        let lowered = lower::lower(&self.schedule, &self.schedule.steps[step], &gpu.kernel_limits, tiles);
+        let work = &self.schedule.steps[step];
+        if !lower::candidates(&self.schedule, work, &gpu.kernel_limits).contains(&tiles) {
+            let text = format!("{} cannot have {} tiles on {}", work.label, tiles.name(), gpu.info.name);
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        let lowered = lower::lower(&self.schedule, work, &gpu.kernel_limits, tiles);
         let prepared = prepare(gpu, &self.schedule, &self.buffers, vec![(tiles, lowered)]).await?;
         let mut steps = self.steps.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         steps.splice(step..=step, prepared);

@@ -1,7 +1,8 @@
 //! Steps as dispatches: text, bindings, sizes. Plain data, made without a GPU.
 //!
 //! Before: [`crate::schedule`]. After: [`super::execute`] makes pipelines and bind groups of it. Kernel choices depend on
-//! shapes, [`Limits`] and the [`Tiles`] that the caller names, never on the batch size where that can be avoided, so that batch sizes share pipelines.
+//! shapes, [`Limits`] and the [`Tiles`] that the caller names, never on the batch size where that can be avoided, so that batch
+//! sizes share pipelines. Where it cannot: whether a tensor that is one axis to a kernel comes in vectors of four.
 
 use std::ops::Range;
 
@@ -89,8 +90,7 @@ pub(super) fn of_halves(schedule: &Schedule, step: &Step) -> bool {
 /// What steps have in common that the same tiles are best for; `None` if the step has no tiles.
 pub fn class(schedule: &Schedule, step: &Step, limits: &Limits) -> Option<String> {
     let Work::Gemm { gemm, .. } = &step.work else { return None };
-    let half = step.reads.iter().any(|&slot| schedule.slot(slot).ty.dtype == DType::F16);
-    Some(gemm::class(gemm, half, limits))
+    Some(gemm::class(gemm, of_halves(schedule, step), limits))
 }
 
 /// The dispatches of one step; products with these tiles.

@@ -19,7 +19,7 @@ mod winograd;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 pub use execute::Executable;
 pub use lower::{Bound, Dispatch, Limits, candidates, class, lower, workspace};
@@ -51,6 +51,8 @@ pub struct Gpu {
     refusals: Mutex<Vec<Refusal>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
     tuner: Mutex<tune::Tuner>,
+    /// Whether timestamps can be relied on, once that was tried.
+    clock: OnceLock<bool>,
     /// Makes faults, for tests.
     rewrite: Mutex<Option<Rewrite>>,
     /// Submissions that may not be done yet, oldest first.
@@ -212,7 +214,8 @@ impl Gpu {
         let limits = adapter.limits();
         let info = describe_fully(&adapter);
         // Experimental, so it is asked for where it may be used, and nowhere else.
-        let cooperates = options.tuning != Tuning::Off || options.tiles == Tiles::Cooperative;
+        let measured = options.tiles == Tiles::Auto && options.tuning != Tuning::Off;
+        let cooperates = measured || options.tiles == Tiles::Cooperative;
         let fragment = fragment(&adapter).filter(|_| cooperates);
         let (experimental, experiments) = if fragment.is_some() {
             // SAFETY: wgpu may let wrong programs of these features through; ours keep their rules, and are proven on use.
@@ -264,7 +267,6 @@ impl Gpu {
             }
             (tiles, _) => tiles,
         };
-        let measured = options.tiles == Tiles::Auto && options.tuning != Tuning::Off;
         let workgroups = limits.max_compute_workgroups_per_dimension;
         let winograd = options.tiles == Tiles::Winograd || measured && options.winograd;
         let spared = by_rule && tiles == Tiles::Broadcast;
@@ -282,6 +284,7 @@ impl Gpu {
             refusals: Mutex::default(),
             layouts: Mutex::default(),
             tuner: Mutex::default(),
+            clock: OnceLock::new(),
             rewrite: Mutex::default(),
             in_flight: Mutex::default(),
             failure,

@@ -69,7 +69,7 @@ pub(super) struct Source {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
     Scalar(DType),
-    /// Four floats.
+    /// Four elements.
     Vector(DType),
     /// The struct of the reduction's accumulator.
     Accumulator,

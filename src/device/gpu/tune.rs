@@ -35,6 +35,14 @@ pub struct Tuner {
     spent: Duration,
 }
 
+impl Tuner {
+    /// What was chosen for a class, if a step with these candidates can have it: not all of a class can, and a file may say
+    /// anything.
+    fn choice(&self, class: &str, candidates: &[Tiles]) -> Option<Tiles> {
+        self.choices.get(class).map(|choice| choice.tiles).filter(|tiles| candidates.contains(tiles))
+    }
+}
+
 impl Gpu {
     /// As [`crate::device::Device::tunings`].
     pub fn tunings(&self) -> Tunings {
@@ -79,8 +87,8 @@ impl Gpu {
             return likeliest;
         }
         let class = lower::class(schedule, step, &self.kernel_limits);
-        self.with_tuner(|tuner| match class.and_then(|class| tuner.choices.get(&class)) {
-            Some(choice) => choice.tiles,
+        self.with_tuner(|tuner| match class.and_then(|class| tuner.choice(&class, &candidates)) {
+            Some(tiles) => tiles,
             None => candidates.into_iter().find(|tiles| !tuner.hopeless.contains(tiles)).unwrap_or(likeliest),
         })
     }
@@ -100,10 +108,10 @@ impl Executable {
             let exhausted = gpu.options.tuning == Tuning::Quick && tuner.spent >= QUICK;
             let mut untuned = |index: &usize| {
                 let step = &self.schedule.steps[*index];
-                let several = lower::candidates(&self.schedule, step, &gpu.kernel_limits).len() > 1;
-                let class = lower::class(&self.schedule, step, &gpu.kernel_limits).filter(|_| several);
+                let candidates = lower::candidates(&self.schedule, step, &gpu.kernel_limits);
+                let class = lower::class(&self.schedule, step, &gpu.kernel_limits).filter(|_| candidates.len() > 1);
                 class.is_some_and(|class| match tuner.choices.get(&class) {
-                    Some(choice) => choice.tiles != self.tiles(*index),
+                    Some(choice) => candidates.contains(&choice.tiles) && choice.tiles != self.tiles(*index),
                     None if exhausted => {
                         tuner.unmeasured.entry(class).or_insert(self.tiles(*index));
                         false
@@ -121,14 +129,15 @@ impl Executable {
         let class = lower::class(&self.schedule, step, &gpu.kernel_limits);
         let mut candidates = lower::candidates(&self.schedule, step, &gpu.kernel_limits);
         gpu.with_tuner(|tuner| {
+            let chosen = class.and_then(|class| tuner.choice(&class, &candidates));
             let likeliest = candidates.first().copied();
             candidates.retain(|tiles| !tuner.hopeless.contains(tiles));
             // Each was hopeless for some class; for this one the fixed rule is as good as any.
             if candidates.is_empty() {
                 candidates.extend(likeliest);
             }
-            if let Some(choice) = class.and_then(|class| tuner.choices.get(&class)) {
-                candidates = vec![choice.tiles];
+            if let Some(tiles) = chosen {
+                candidates = vec![tiles];
             }
         });
         if gpu.options.tuning == Tuning::Quick {
