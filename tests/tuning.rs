@@ -91,6 +91,36 @@ fn a_candidate_made_wrong_is_refused_by_name_and_never_used() {
     run(&program(&device));
 }
 
+/// Not every product of a class can have what suits another of it, and a file may say anything: large tiles are for 128 rows
+/// and more, and split sums take memory by tiles.
+#[test]
+fn tiles_that_a_product_cannot_have_are_not_taken_from_a_file() {
+    let Some(device) = measuring() else { return };
+    let product = |device: &Device, rows: usize| {
+        Program::compile("product", &Store::new(device, 0), Mode::Evaluate, |trace| {
+            let operand = |name, shape| trace.scope().param(name, shape, neuropil::Init::Uniform { bound: 1.0 });
+            trace.output("y", &operand("a", &[rows, 4096]).matmul(&operand("b", &[4096, 128])));
+        })
+        .unwrap()
+    };
+    product(&device, 128).run(&[]).unwrap();
+    let mut tunings = device.tunings();
+    let [choice] = &mut tunings.choices.values_mut().collect::<Vec<_>>()[..] else { panic!("one class") };
+    choice.tiles = Tiles::Large;
+    let device = device.reopened_with(device.options()).unwrap();
+    assert_eq!(device.load_tunings(&tunings), 1);
+    let (fits, does_not) = (product(&device, 128), product(&device, 96));
+    let has_large = |program: &Program| program.form(0).starts_with("staged 128×128 tile");
+    // A software rasteriser has none of them ever.
+    let hardware = device.adapter().is_some_and(|info| !info.software);
+    assert_eq!((has_large(&fits), has_large(&does_not)), (hardware, false), "{}", fits.form(0));
+    let (got, wanted) = (does_not.call(&[]).unwrap(), product(&Device::cpu(), 96).call(&[]).unwrap());
+    for (got, wanted) in got["y"].to_f64_vec().into_iter().zip(wanted["y"].to_f64_vec()) {
+        assert!((got - wanted).abs() <= 1e-4 * (1.0 + wanted.abs()), "{got}, should be {wanted}");
+    }
+    assert_eq!(device.tunings().choices.len(), 1, "nor is another chosen for the class");
+}
+
 #[test]
 fn where_all_candidates_are_wrong_the_run_ends() {
     let Some(device) = measuring() else { return };

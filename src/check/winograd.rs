@@ -20,7 +20,8 @@ const ROOM: f64 = 8.0;
 const REASON: &str = "by Winograd's filtering: 8 times the tolerance of the sum, of the largest element";
 
 /// The case as a device with [`Tiles::Winograd`](crate::device::Tiles::Winograd) is allowed to compute it; `None` where it
-/// has no convolution that is computed so, or where what goes into one is not finite: of that nothing can be said.
+/// has no convolution of that kind, or where what goes into one is not finite: of that nothing can be said. A convolution
+/// whose filters are too large for a device's scratch memory is computed as ever, and judged by the wider bound too.
 ///
 /// # Errors
 /// When the graph cannot be scheduled.
