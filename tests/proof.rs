@@ -294,7 +294,7 @@ fn a_wrong_update_leaves_gradients_and_store_alone() {
     training.program.run_gradients(&[("images", &images), ("labels", &labels)]).unwrap();
     let gradient = training.program.gradient("conv1.weight").unwrap();
     let error = training.program.run_updates().unwrap_err();
-    assert!(error.to_string().contains("optimizer sub ×6 (elementwise) is wrong"), "{error}");
+    assert!(error.to_string().contains("optimizer sub ×6 (elementwise by four) is wrong"), "{error}");
     assert_eq!(training.bits(), before);
     assert_eq!(training.program.gradient("conv1.weight").unwrap(), gradient);
 }

@@ -74,15 +74,26 @@ impl Extents {
         }
     }
 
+    /// Whether the windows are the pixels: then the convolution is a product of matrices as they lie in memory.
+    fn is_product(&self) -> bool {
+        self.groups == 1 && self.window == Window::new([1, 1])
+    }
+
     /// The image as patches: a row a position, a column a tap.
     fn patches(&self) -> Operand {
         let [pixel, channels] = self.inputs;
+        if self.is_product() {
+            return Operand::Matrix(Matrix { row: pixel, column: 1, group: 0 });
+        }
         Operand::Patches { window: self.window, image: self.image, positions: self.positions, channels, pixel }
     }
 
     /// The result's gradient as seen by the image: a row a pixel, a column a tap.
     fn covering(&self) -> Operand {
         let [pixel, channels] = self.outputs;
+        if self.is_product() {
+            return Operand::Matrix(Matrix { row: pixel, column: 1, group: 0 });
+        }
         Operand::Covering { window: self.window, image: self.image, positions: self.positions, channels, pixel }
     }
 }
@@ -330,13 +341,17 @@ impl Op for Conv2dGradInput {
         let e = Extents::new(self.window, self.groups, &outputs[0].shape, &inputs[0].shape);
         let ([inputs, inputs_per_group], [_, outputs]) = (e.inputs, e.outputs);
         let taps = self.window.taps();
+        let filters = match e.is_product() {
+            true => Operand::Matrix(Matrix { row: inputs_per_group, column: 1, group: 0 }),
+            false => Operand::Filters { taps, outputs, channels: inputs_per_group },
+        };
         Lowering::Gemm(Gemm {
             groups: e.groups,
             m: e.batch * element_count(&e.image),
             n: inputs_per_group,
             k: taps * outputs,
             a: e.covering(),
-            b: Operand::Filters { taps, outputs, channels: inputs_per_group },
+            b: filters,
             output: Matrix { row: inputs, column: 1, group: inputs_per_group },
         })
     }

@@ -20,12 +20,27 @@ pub(super) fn lower(schedule: &Schedule, step: &Step, shape: &[usize], expressio
             bindings.declare(&mut source, |slot| vectors.binding(&bindings, slot));
             let mut compute = coordinates(&vectors.expression, &vectors.shape, "i");
             compute += &vectors.four(&mut source, &step.reads, &bindings, "i");
+            let may_end_within = shape.len() == 1;
+            if may_end_within {
+                compute += "    let elements = params.extents.y - 4u * i;\n    if (elements < 4u) {\n";
+                for (component, name) in ["x", "y", "z", "w"].into_iter().enumerate().take(3) {
+                    for (result, &slot) in step.writes.iter().enumerate() {
+                        let element = narrowed(bindings.dtype(slot), &format!("y{component}.r{result}"));
+                        let vector = bindings.name(slot);
+                        let _ = writeln!(
+                            compute,
+                            "        if ({component}u < elements) {{ {vector}[i].{name} = {element}; }}"
+                        );
+                    }
+                }
+                compute += "        return;\n    }\n";
+            }
             for (result, &slot) in step.writes.iter().enumerate() {
                 let dtype = bindings.dtype(slot);
                 let four = [0, 1, 2, 3].map(|component| narrowed(dtype, &format!("y{component}.r{result}"))).join(", ");
                 let _ = writeln!(compute, "    {}[i] = vec4<{}>({four});", bindings.name(slot), dtype.wgsl());
             }
-            ("elementwise by four", len / 4, compute)
+            ("elementwise by four", len.div_ceil(4), compute)
         }
         None => {
             bindings.declare(&mut source, |_| None);
@@ -36,7 +51,7 @@ pub(super) fn lower(schedule: &Schedule, step: &Step, shape: &[usize], expressio
         }
     };
     source.line(&format!("fn compute(i: u32) {{\n{compute}}}"));
-    let (text, params) = source.finish(source::ELEMENTWISE, [invocations as u32, 0, 0, 0], [0; 4]);
+    let (text, params) = source.finish(source::ELEMENTWISE, [invocations as u32, len as u32, 0, 0], [0; 4]);
     let (label, form) = (step.label.clone(), form.to_owned());
     Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups: invocations.div_ceil(WORKGROUP) }
 }

@@ -421,7 +421,7 @@ pub(super) fn lower(
     let product = Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups };
     match parts {
         Some(parts) => {
-            let sum = reduce::sum_of_parts(schedule, &step.label, parts, step.writes[0], plan.splits, total);
+            let sum = reduce::sum_of_parts(schedule, &step.label, parts, step.writes[0], plan.splits, [total, gemm.n]);
             vec![product, sum]
         }
         None => vec![product],

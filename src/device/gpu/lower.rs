@@ -2,7 +2,7 @@
 //!
 //! Before: [`crate::schedule`]. After: [`super::execute`] makes pipelines and bind groups of it. Kernel choices depend on
 //! shapes, [`Limits`] and the [`Tiles`] that the caller names, never on the batch size where that can be avoided, so that batch
-//! sizes share pipelines. Where it cannot: whether a tensor that is one axis to a kernel comes in vectors of four.
+//! sizes share pipelines.
 
 use std::ops::Range;
 

@@ -56,7 +56,8 @@ impl ReducePlan {
 /// The work by vectors of outputs, where operands allow it and what is accumulated can be vectors.
 fn by_four(reduce: &Reduce, reads: &[SlotId], writes: &[SlotId]) -> Option<Vectors> {
     let adds = matches!(reduce.accumulator, Accumulator::Sum | Accumulator::Moments);
-    let kept = reduce.shape.len().checked_sub(1).is_some_and(|last| !reduce.axes.contains(&last));
+    let kept = reduce.shape.last().is_some_and(|&extent| extent.is_multiple_of(4))
+        && !reduce.axes.contains(&(reduce.shape.len() - 1));
     if adds && kept { Vectors::new(reads, writes, &reduce.shape, &reduce.expression) } else { None }
 }
 
@@ -91,19 +92,20 @@ pub(super) fn workspace(reduce: &Reduce) -> usize {
     if plan.splits > 1 { plan.outputs * plan.splits * words * width } else { 0 }
 }
 
-/// The sum of `parts` tensors of `len` elements that lie one after the other in `from`, in order.
+/// The sum of `parts` tensors of `len` elements that lie one after the other in `from`, in order; rows have so many elements.
 pub(super) fn sum_of_parts(
     schedule: &Schedule,
     label: &str,
     from: SlotId,
     to: SlotId,
     parts: usize,
-    len: usize,
+    [len, row]: [usize; 2],
 ) -> Dispatch {
     // As the partial results of a reduction, whose text has no extent in it.
     let expression = Expression::load(0, Access::identity(&[len]), DType::F32);
     let reduce = Reduce { expression, shape: vec![len], axes: Vec::new(), accumulator: Accumulator::Sum };
-    let vectors = by_four(&reduce, &[from], &[to]);
+    // By the rows alone, since how many there are may follow from the batch size.
+    let vectors = if row.is_multiple_of(4) { by_four(&reduce, &[from], &[to]) } else { None };
     let outputs = if vectors.is_some() { len / 4 } else { len };
     let stage = Stage { kind: Kind::Finish, label, reads: &[from], writes: &[to], vectors: vectors.as_ref() };
     stage.dispatch(schedule, &reduce, &ReducePlan::in_order(outputs, parts))

@@ -23,12 +23,13 @@ pub(super) struct Vectors {
 
 impl Vectors {
     /// The same work, four elements at a time, whose results go to `writes` by vectors. `None` where some operand does not have
-    /// them together, or where a value depends on where it is computed.
+    /// them together, or where a value depends on where it is computed. A single axis, whose extent may follow from the batch
+    /// size, may end within a vector: what lies behind is read, and not to be written.
     pub fn new(reads: &[SlotId], writes: &[SlotId], shape: &[usize], expression: &Expression) -> Option<Self> {
-        let last = shape.len().checked_sub(1).filter(|&last| shape[last].is_multiple_of(4))?;
+        let last = shape.len().checked_sub(1).filter(|&last| last == 0 || shape[last].is_multiple_of(4))?;
         let mut slots: BTreeMap<SlotId, bool> = writes.iter().map(|&slot| (slot, true)).collect();
         let (mut shape, mut expression) = (shape.to_vec(), expression.clone());
-        shape[last] /= 4;
+        shape[last] = shape[last].div_ceil(4);
         for term in &mut expression.terms {
             match term {
                 Term::Load { operand, access, .. } => {
@@ -142,6 +143,7 @@ mod tests {
         assert!(vectors(&shape, &[(0, Access { offset: 1, ..whole.clone() })]).is_none());
         assert!(vectors(&shape, &[(0, Access { strides: vec![9, 1], ..whole })]).is_none());
         assert!(vectors(&[6, 9], &[(0, Access::identity(&[6, 9]))]).is_none());
+        assert_eq!(vectors(&[9], &[(0, Access::identity(&[9]))]).unwrap().shape, [3]);
         assert!(vectors(&[], &[]).is_none());
     }
 }
