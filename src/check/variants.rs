@@ -7,10 +7,11 @@
 
 use crate::check::cases::{Case, Direction};
 use crate::check::winograd::by_winograd;
+use crate::device::gpu::of_halves;
 use crate::device::{Device, Options, Tiles};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::schedule::{Capabilities, Schedule, Step, StoreLayout, Work, schedule};
+use crate::schedule::{Capabilities, Schedule, StoreLayout, Work, schedule};
 use crate::simplify::simplify;
 
 /// A way of making and running kernels.
@@ -110,9 +111,8 @@ impl Variant {
             Cases::Filtered => by_winograd(case),
             Cases::Products | Cases::Sizes | Cases::Halves => {
                 let schedule = scheduled(device, &case, self.options.unfused)?;
-                let half = |step: &Step| step.reads[..2].iter().all(|&slot| schedule.slot(slot).ty.dtype == DType::F16);
                 let mut products = schedule.steps.iter().filter(|step| matches!(step.work, Work::Gemm { .. }));
-                Ok(products.any(|step| self.cases != Cases::Halves || half(step)).then_some(case))
+                Ok(products.any(|step| self.cases != Cases::Halves || of_halves(&schedule, step)).then_some(case))
             }
         }
     }

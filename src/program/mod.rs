@@ -194,9 +194,8 @@ impl Program {
     pub fn profile(&self, inputs: &[(&str, &Array)]) -> Result<Profile> {
         self.write_inputs(inputs)?;
         let all = 0..self.schedule.steps.len();
-        if !self.is_settled(all.clone())? {
+        if !self.unsettled(all.clone())?.is_empty() {
             pollster::block_on(self.start(all.clone()))?;
-            self.write_inputs(inputs)?;
         }
         self.device().profile(&self.executable, all)
     }

@@ -34,14 +34,11 @@ impl Program {
     /// # Errors
     /// When a kernel is wrong or was found to be, or the device is lost.
     pub(super) async fn start(&self, range: Range<usize>) -> Result<()> {
-        let untuned = self.device().untuned(&self.executable, range.clone())?;
-        let unproven =
-            self.device().unproven(&self.executable, range.clone()).map_err(|error| self.in_program(error))?;
-        if unproven.is_empty() && untuned.is_empty() {
+        let alone = self.unsettled(range.clone())?;
+        if alone.is_empty() {
             return self.device().run(&self.executable, range);
         }
         let kept = self.keep(&range).await?;
-        let alone: BTreeSet<usize> = unproven.into_iter().chain(untuned).collect();
         let done = self.prove(range, alone).await;
         if done.as_ref().is_err_and(|error| error.kind() != ErrorKind::Device) {
             for Kept { arena, start, words } in kept {
@@ -51,11 +48,14 @@ impl Program {
         done.map_err(|error| self.in_program(error))
     }
 
-    /// Whether [`Program::start`] has nothing to prove or measure in `range`.
-    pub(super) fn is_settled(&self, range: Range<usize>) -> Result<bool> {
+    /// The steps of `range` that [`Program::start`] has to prove or to measure.
+    ///
+    /// # Errors
+    /// Why a kernel of them is refused.
+    pub(super) fn unsettled(&self, range: Range<usize>) -> Result<BTreeSet<usize>> {
         let untuned = self.device().untuned(&self.executable, range.clone())?;
         let unproven = self.device().unproven(&self.executable, range).map_err(|error| self.in_program(error))?;
-        Ok(untuned.is_empty() && unproven.is_empty())
+        Ok(unproven.into_iter().chain(untuned).collect())
     }
 
     fn in_program(&self, error: Error) -> Error {

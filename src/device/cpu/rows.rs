@@ -31,7 +31,8 @@ impl Plan {
     /// When operands or results are not so many equal rows, or operands are overwritten.
     pub fn new(rows: usize, operands: &[OperandInfo], results: &[usize]) -> Result<Self> {
         let lens: Vec<usize> = operands.iter().map(|operand| operand.len).collect();
-        let uneven = rows > 0 && lens.iter().chain(results).any(|len| !len.is_multiple_of(rows));
+        // A multiple of no rows is nothing: then no result has elements that nobody would compute.
+        let uneven = lens.iter().filter(|_| rows > 0).chain(results).any(|len| !len.is_multiple_of(rows));
         if uneven || lens.len() > OPERANDS || operands.iter().any(|operand| operand.in_place) {
             let what = format!("{rows} rows of operands of {lens:?} and results of {results:?} elements");
             return Err(Error::new(ErrorKind::Graph, what));

@@ -36,9 +36,8 @@ pub(super) fn lower(schedule: &Schedule, step: &Step, shape: &[usize], expressio
                 compute += "        return;\n    }\n";
             }
             for (result, &slot) in step.writes.iter().enumerate() {
-                let dtype = bindings.dtype(slot);
-                let four = [0, 1, 2, 3].map(|component| narrowed(dtype, &format!("y{component}.r{result}"))).join(", ");
-                let _ = writeln!(compute, "    {}[i] = vec4<{}>({four});", bindings.name(slot), dtype.wgsl());
+                let four = [0, 1, 2, 3].map(|component| format!("y{component}.r{result}"));
+                compute += &Vectors::store(&bindings, slot, "i", four);
             }
             ("elementwise by four", len.div_ceil(4), compute)
         }

@@ -83,7 +83,7 @@ pub fn candidates(schedule: &Schedule, step: &Step, limits: &Limits) -> Vec<Tile
 }
 
 /// Whether both factors of a product are of `f16`.
-pub(super) fn of_halves(schedule: &Schedule, step: &Step) -> bool {
+pub fn of_halves(schedule: &Schedule, step: &Step) -> bool {
     step.reads[..2].iter().all(|&slot| schedule.slot(slot).ty.dtype == DType::F16)
 }
 

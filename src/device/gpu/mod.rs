@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 pub use execute::Executable;
-pub use lower::{Bound, Dispatch, Limits, candidates, class, lower, workspace};
+pub use lower::{Bound, Dispatch, Limits, candidates, class, lower, of_halves, workspace};
 pub use source::FILES;
 
 use super::{AdapterInfo, Counters, GpuChoice, Options, Rewrite, Tiles, Tuning};

@@ -6,7 +6,7 @@
 //! result does not depend on the device.
 
 use super::lower::{Bindings, Dispatch, WORKGROUP};
-use super::source::{self, Element, Source, narrowed};
+use super::source::{self, Element, Source};
 use super::vectors::Vectors;
 use crate::dtype::DType;
 use crate::graph::{Access, Accumulator, Expression, Reduce};
@@ -163,10 +163,8 @@ impl Stage<'_> {
             let results = self.writes.iter().enumerate();
             let stores = results.map(|(i, &write)| match self.vectors {
                 Some(_) => {
-                    let dtype = bindings.dtype(write);
-                    let four =
-                        ["x", "y", "z", "w"].map(|component| narrowed(dtype, &format!("result.r{i}.{component}")));
-                    format!("    {}[output] = vec4<{}>({});\n", bindings.name(write), dtype.wgsl(), four.join(", "))
+                    let four = ["x", "y", "z", "w"].map(|component| format!("result.r{i}.{component}"));
+                    Vectors::store(&bindings, write, "output", four)
                 }
                 None => bindings.store(write, "output", &format!("result.r{i}")),
             });
@@ -183,12 +181,8 @@ impl Stage<'_> {
         let form = match self.kind {
             Kind::Finish => "parts in order".to_owned(),
             Kind::Whole | Kind::Partial => {
-                format!(
-                    "{}×{} lanes{}",
-                    plan.lanes_x,
-                    plan.lanes_y,
-                    if self.vectors.is_some() { " by four" } else { "" }
-                )
+                let by_four = if self.vectors.is_some() { " by four" } else { "" };
+                format!("{}×{} lanes{by_four}", plan.lanes_x, plan.lanes_y)
             }
         };
         Dispatch { label, form, text, bindings: bindings.bounds, params, workgroups }

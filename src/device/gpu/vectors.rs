@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::lower::Bindings;
-use super::source::{Element, Source, widened};
+use super::source::{Element, Source, narrowed, widened};
 use crate::graph::{Expression, Term};
 use crate::schedule::SlotId;
 
@@ -60,6 +60,13 @@ impl Vectors {
     /// How a slot is bound, where it is by vectors.
     pub fn binding(&self, bindings: &Bindings<'_>, slot: SlotId) -> Option<Element> {
         self.is_vector(slot).then(|| Element::Vector(bindings.dtype(slot)))
+    }
+
+    /// The statement that stores four results at `index` of `slot`, a vector.
+    pub fn store(bindings: &Bindings<'_>, slot: SlotId, index: &str, results: [String; 4]) -> String {
+        let dtype = bindings.dtype(slot);
+        let four = results.map(|result| narrowed(dtype, &result)).join(", ");
+        format!("    {}[{index}] = vec4<{}>({four});\n", bindings.name(slot), dtype.wgsl())
     }
 
     fn is_vector(&self, slot: SlotId) -> bool {
