@@ -67,3 +67,18 @@ impl Plan {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_rows_or_nothing() {
+        let operand = |len| OperandInfo { len, in_place: false };
+        assert!(Plan::new(3, &[operand(6), operand(3)], &[9]).is_ok());
+        assert!(Plan::new(3, &[operand(6)], &[8]).is_err());
+        assert!(Plan::new(0, &[operand(6)], &[0]).is_ok());
+        assert!(Plan::new(0, &[operand(6)], &[4]).is_err(), "nobody would compute them");
+        assert!(Plan::new(1, &[OperandInfo { len: 6, in_place: true }], &[6]).is_err());
+    }
+}
